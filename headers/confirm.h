@@ -26,10 +26,12 @@ struct {
 
 static __always_inline void note_clash(struct clash *clash, struct sk_buff *skb)
 {
-	clash->ct = skb_ct(skb);
-	clash->net = BPF_CORE_READ(clash->ct, ct_net.net);
+	struct nf_conn *ct = skb_ct(skb);
+
+	clash->ct = ct;
+	clash->net = BPF_CORE_READ(ct, ct_net.net);
 	clash->dropped = false;
-	read_entry(&clash->loser, clash->ct);
+	read_entry(&clash->loser, ct);
 }
 
 static __always_inline int on_clash(struct sk_buff *skb)
