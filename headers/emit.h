@@ -23,6 +23,13 @@ struct {
 struct misses missed;
 
 /*
+ * User space sets it once everything is attached, and clears it before it
+ * detaches: attaching takes long enough for losses to be seen by one hook and
+ * not yet by another, and for the kernel's counters to move.
+ */
+__u32 counting;
+
+/*
  * The second that a reason's budget is for, and how much of it is used. CPUs
  * may overshoot it by one event each: two that read the last free place at
  * once both take it.
@@ -110,6 +117,8 @@ static __always_inline struct event *begin_event(const struct loss *loss)
 	struct event *event;
 	__u64 now;
 
+	if (!counting)
+		return NULL;
 	tally = tally_of(loss, netns);
 	if (!tally) {
 		__sync_fetch_and_add(&missed.netns, 1);

@@ -125,6 +125,11 @@ func (c Counters) Values() []uint64 {
 	return []uint64{c.Drop, c.InsertFailed, c.EarlyDrop, c.ClashResolve, c.ChainTooLong}
 }
 
+// CountersOf is the inverse of [Counters.Values].
+func CountersOf(v []uint64) Counters {
+	return Counters{Drop: v[0], InsertFailed: v[1], EarlyDrop: v[2], ClashResolve: v[3], ChainTooLong: v[4]}
+}
+
 // Moves says by how much one packet that is lost for this reason moves the
 // kernel's counters (net/netfilter/nf_conntrack_core.c). An insert that came
 // through ctnetlink moves none of them, but for an eviction.

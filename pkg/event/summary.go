@@ -77,7 +77,7 @@ type Tally struct {
 	Netlink    uint64 // of Count: asked for by ctnetlink, not by a packet
 	Filtered   uint64 // of Count: not asked for by the filter
 	Shown      uint64 // printed
-	Suppressed uint64 // not shown because of --rate
+	Suppressed uint64 // not shown because of --rate, or after the last event of --stop-after
 	Lost       uint64 // not shown because a buffer was full
 }
 

@@ -47,6 +47,20 @@ func (p *Probe) Read() (Record, error) {
 	return decode(sample.RawSample)
 }
 
+// Count starts and stops the counting of what the hooks see. A Probe does not
+// count when it is opened, so that the caller can read the kernel's own
+// counters at the very moment.
+func (p *Probe) Count(on bool) error {
+	var flag uint32
+	if on {
+		flag = 1
+	}
+	if err := p.coll.Variables[traceVarCounting].Set(flag); err != nil {
+		return fmt.Errorf("switch counting: %w", err)
+	}
+	return nil
+}
+
 // Flush makes Read return everything that is still in the ring, and then
 // [ringbuf.ErrFlushed].
 func (p *Probe) Flush() error { return p.events.Flush() }

@@ -43,8 +43,10 @@ func familyOf(a netip.Addr) Family {
 	return IPv6
 }
 
-// fill writes the filter as the programs read it. The error is one of the
-// user's making.
+// Check says what is contradictory in a filter.
+func (f Filter) Check() error { return f.fill(&traceSettings{}) }
+
+// fill writes the filter as the programs read it.
 func (f Filter) fill(s *traceSettings) error {
 	s.Netns = f.Netns
 	for _, r := range f.Reasons {

@@ -158,6 +158,7 @@ const (
 	traceProgUnlinkedKprobe     = "unlinked_kprobe"
 	traceVarBudgets             = "budgets"
 	traceVarConfig              = "config"
+	traceVarCounting            = "counting"
 	traceVarEarlyDropsRunning   = "early_drops_running"
 	traceVarMissed              = "missed"
 	traceVarUnusedHas           = "unused_has"
@@ -242,6 +243,7 @@ type traceMapSpecs struct {
 type traceVariableSpecs struct {
 	Budgets           *ebpf.VariableSpec `ebpf:"budgets"`
 	Config            *ebpf.VariableSpec `ebpf:"config"`
+	Counting          *ebpf.VariableSpec `ebpf:"counting"`
 	EarlyDropsRunning *ebpf.VariableSpec `ebpf:"early_drops_running"`
 	Missed            *ebpf.VariableSpec `ebpf:"missed"`
 	UnusedHas         *ebpf.VariableSpec `ebpf:"unused_has"`
@@ -290,6 +292,7 @@ func (m *traceMaps) Close() error {
 type traceVariables struct {
 	Budgets           *ebpf.Variable `ebpf:"budgets"`
 	Config            *ebpf.Variable `ebpf:"config"`
+	Counting          *ebpf.Variable `ebpf:"counting"`
 	EarlyDropsRunning *ebpf.Variable `ebpf:"early_drops_running"`
 	Missed            *ebpf.Variable `ebpf:"missed"`
 	UnusedHas         *ebpf.Variable `ebpf:"unused_has"`
