@@ -107,7 +107,7 @@ func (e *event) flow() flow { return e.tuple.flow(e.Proto) }
 
 // document is all that one run of ctwhy printed.
 type document struct {
-	coverage []json.RawMessage
+	coverage []coverage
 	events   []event
 	summary  *summary
 }
@@ -129,7 +129,11 @@ func (d *document) parse(line []byte) error {
 	}
 	switch head.Type {
 	case "coverage":
-		d.coverage = append(d.coverage, bytes.Clone(line))
+		var c coverage
+		if err := strict(line, &c); err != nil {
+			return err
+		}
+		d.coverage = append(d.coverage, c)
 		return nil
 	case "event":
 		var e event
@@ -152,4 +156,25 @@ func strict(line []byte, v any) error {
 		return fmt.Errorf("%w in %s", err, line)
 	}
 	return nil
+}
+
+type coverage struct {
+	Schema  int                       `json:"schema"`
+	Type    string                    `json:"type"`
+	Kernel  string                    `json:"kernel"`
+	Reasons map[string]reasonCoverage `json:"reasons"`
+	Detail  struct {
+		Mode  string `json:"mode"`
+		Armed bool   `json:"armed"`
+		Why   string `json:"why"`
+	} `json:"detail"`
+	Notes []string `json:"notes"`
+}
+
+type reasonCoverage struct {
+	Hooks []struct {
+		Function string `json:"function"`
+		Backend  string `json:"backend"`
+	} `json:"hooks"`
+	Missing string `json:"missing"`
 }

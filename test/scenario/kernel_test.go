@@ -100,7 +100,7 @@ func setSysctl(t *testing.T, name string, value int) {
 
 func writeSysctl(t *testing.T, name, value string) {
 	t.Helper()
-	if err := os.WriteFile(sysctlFile(name), []byte(value), 0o644); err != nil {
+	if err := writeFile(sysctlFile(name), value); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -122,3 +122,5 @@ func hasChainLimit(t *testing.T) bool {
 	_, ok := c["chaintoolong"]
 	return ok
 }
+
+func writeFile(name, content string) error { return os.WriteFile(name, []byte(content), 0o644) }

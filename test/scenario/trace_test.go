@@ -176,6 +176,19 @@ func (tr *trace) of(reason string) []*event {
 	return events
 }
 
+// missing is why this reason cannot be seen, in the first line of coverage.
+func (tr *trace) missing(t *testing.T, reason string) string {
+	t.Helper()
+	if len(tr.coverage) == 0 {
+		t.Fatal("no coverage was printed")
+	}
+	r, ok := tr.coverage[0].Reasons[reason]
+	if !ok {
+		t.Fatalf("coverage is silent on %s", reason)
+	}
+	return r.Missing
+}
+
 // wantFlows fails the test unless the events of this reason are of exactly
 // these flows, and returns them. A flow may have several events where its
 // packet was sent again.

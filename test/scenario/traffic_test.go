@@ -51,19 +51,13 @@ func (s *sent) refused() []flow {
 	return r
 }
 
-// failed is the first error that is not in want.
-func (s *sent) failed(want ...error) error {
-next:
+// failed is the first error that is not an answer of the kernel's to a packet
+// that it took, or refused.
+func (s *sent) failed() error {
 	for i, err := range s.errs {
-		if err == nil {
-			continue
+		if err != nil && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EINPROGRESS) {
+			return fmt.Errorf("%v: %w", s.flows[i], err)
 		}
-		for _, w := range want {
-			if errors.Is(err, w) {
-				continue next
-			}
-		}
-		return fmt.Errorf("%v: %w", s.flows[i], err)
 	}
 	return nil
 }
@@ -144,7 +138,7 @@ func connectTCP(s *sent, src netip.Addr, sport uint16, dst netip.AddrPort, n int
 			return err
 		}
 	}
-	return s.failed(unix.EINPROGRESS)
+	return s.failed()
 }
 
 // sendUDP sends one datagram from one socket to each of n ports of dst,
@@ -160,7 +154,7 @@ func sendUDP(s *sent, src netip.Addr, dst netip.AddrPort, n int, mark uint32) er
 		err := unix.Sendto(fd, []byte("x"), 0, sockaddr(to))
 		s.add(flow{"udp", src, dst.Addr(), sport, to.Port()}, err)
 	}
-	return s.failed(unix.EPERM)
+	return s.failed()
 }
 
 // sendEchoes sends n ICMP or ICMPv6 echo requests with ids from id on.
@@ -186,7 +180,7 @@ func sendEchoes(s *sent, src, dst netip.Addr, id uint16, n int, mark uint32) err
 		err := unix.Sendto(fd, echo, 0, sockaddr(netip.AddrPortFrom(dst, 0)))
 		s.add(flow{name, src, dst, id + uint16(i), 0}, err)
 	}
-	return s.failed(unix.EPERM)
+	return s.failed()
 }
 
 // checksum is the Internet checksum (RFC 1071) of an even number of bytes.
