@@ -30,6 +30,7 @@ func script(load []string, o Options, mark string) string {
 	s.WriteString(`#!/bin/sh
 export PATH=/usr/bin:/bin:/sbin HOME=/root TERM=dumb CTWHY_GUEST=1
 mount -t proc proc /proc
+echo -1000 >/proc/self/oom_score_adj # a command may run out of memory: who tells of it must not
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
@@ -76,7 +77,7 @@ hostname ctwhy-vm
 		return
 	fi
 	cd /root
-	( exec %s ) %s
+	( echo 0 >/proc/self/oom_score_adj; exec %s ) %s
 	end "exit $?"
 	cd /
 	tar -cf - %s 2>/dev/null
