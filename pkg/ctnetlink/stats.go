@@ -55,7 +55,14 @@ var builtIn = sync.OnceValue(func() bool {
 })
 
 // available reports whether ctnetlink answers without loading a module.
-func available() bool { return kernel.Kernel{}.ModuleLoaded(ctnetlinkName) || builtIn() }
+func available() bool {
+	k := kernel.Kernel{}
+	if k.ModuleLoaded(ctnetlinkName) {
+		return true
+	}
+	// Built-in code cannot depend on a module, and the symbols take a while.
+	return !k.ModuleLoaded("nf_conntrack") && builtIn()
+}
 
 func askKernel() (Stats, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
