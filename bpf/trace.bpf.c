@@ -39,7 +39,9 @@ int BPF_PROG(alloc_fexit, struct net *net, const struct nf_conntrack_zone *zone,
 	     const struct nf_conntrack_tuple *orig, const struct nf_conntrack_tuple *repl,
 	     gfp_t gfp, __u32 hash, struct nf_conn *ret)
 {
-	return is_err(ret) ? on_alloc_failed(net, zone, orig, repl, hash) : 0;
+	if (is_err(ret))
+		return on_alloc_failed(net, zone, orig, repl, hash);
+	return early_drops ? on_alloc_done(net, hash) : 0;
 }
 
 SEC("kprobe/__nf_conntrack_alloc")
@@ -53,45 +55,28 @@ int alloc_kretprobe(struct pt_regs *ctx)
 {
 	struct frame *frame = frame_leave(ctx, HOOKED_ALLOC);
 
-	if (!is_err((void *)PT_REGS_RC(ctx)))
-		return 0;
-	if (!frame)
-		return unpaired();
-	return on_alloc_failed((void *)frame->args[0], (void *)frame->args[1],
-			       (void *)frame->args[2], (void *)frame->args[3], frame->args[5]);
+	if (is_err((void *)PT_REGS_RC(ctx)))
+		return frame ? on_alloc_failed((void *)frame->args[0], (void *)frame->args[1],
+					       (void *)frame->args[2], (void *)frame->args[3],
+					       frame->args[5]) : unpaired();
+	return early_drops && frame ? on_alloc_done((void *)frame->args[0], frame->args[5]) : 0;
 }
 
 /*
  * early_drop: the table is over its limit, look for something to evict.
- * noinline in every kernel. Returns whether it evicted anything.
+ * noinline in every kernel, and called by __nf_conntrack_alloc only, whose
+ * end tells how it went.
  */
 SEC("fentry/early_drop")
 int BPF_PROG(early_drop_fentry, struct net *net, unsigned int hash)
 {
-	return on_early_drop_enter(net, hash);
-}
-
-SEC("fexit/early_drop")
-int BPF_PROG(early_drop_fexit, struct net *net, unsigned int hash, int ret)
-{
-	return on_early_drop_return(net, hash, ret);
+	return on_early_drop(net, hash);
 }
 
 SEC("kprobe/early_drop")
 int early_drop_kprobe(struct pt_regs *ctx)
 {
-	frame_enter(ctx, HOOKED_EARLY_DROP);
-	return on_early_drop_enter((void *)PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx));
-}
-
-SEC("kretprobe/early_drop")
-int early_drop_kretprobe(struct pt_regs *ctx)
-{
-	struct frame *frame = frame_leave(ctx, HOOKED_EARLY_DROP);
-
-	if (!frame)
-		return unpaired();
-	return on_early_drop_return((void *)frame->args[0], frame->args[1], (int)PT_REGS_RC(ctx));
+	return on_early_drop((void *)PT_REGS_PARM1(ctx), PT_REGS_PARM2(ctx));
 }
 
 /*
@@ -103,13 +88,13 @@ int early_drop_kretprobe(struct pt_regs *ctx)
 SEC("fentry/nf_ct_helper_destroy")
 int BPF_PROG(unlinked_fentry, struct nf_conn *ct)
 {
-	return early_drops_running ? on_entry_unlinked(ct) : 0;
+	return early_drops ? on_entry_unlinked(ct) : 0;
 }
 
 SEC("kprobe/nf_ct_helper_destroy")
 int unlinked_kprobe(struct pt_regs *ctx)
 {
-	return early_drops_running ? on_entry_unlinked((void *)PT_REGS_PARM1(ctx)) : 0;
+	return early_drops ? on_entry_unlinked((void *)PT_REGS_PARM1(ctx)) : 0;
 }
 
 /*

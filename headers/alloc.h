@@ -3,56 +3,63 @@
 #ifndef __CTWHY_ALLOC_H__
 #define __CTWHY_ALLOC_H__
 
-/* How many early_drop are running anywhere; lets entries that end otherwise pass at once. */
-__u64 early_drops_running;
+/*
+ * How many allocations are past a call of early_drop, anywhere. As long as
+ * there are none, entries that come and go otherwise pass at once.
+ */
+__u64 early_drops;
 
-static __always_inline int on_early_drop_enter(struct net *net, __u32 hash)
+/*
+ * The table is over its limit. What is unlinked from here to the end of the
+ * allocation, in this context, is a victim.
+ */
+static __always_inline int on_early_drop(struct net *net, __u32 hash)
 {
-	struct scope *scope = scope_find_or_make();
+	struct scope *scope;
 
+	if (!counting)
+		return 0;
+	scope = scope_find_or_make();
 	if (!scope)
 		return 0;
+	if (!scope->early_drop)
+		__sync_fetch_and_add(&early_drops, 1);
+	scope->early_drop = true;
+	scope->victims = 0;
 	scope->net = net;
 	scope->hash = hash;
-	scope->early_drop = EARLY_DROP_RUNNING;
-	__sync_fetch_and_add(&early_drops_running, 1);
 	return 0;
 }
 
-static __always_inline int on_early_drop_return(struct net *net, __u32 hash, int made_room)
+static __always_inline bool end_early_drop(struct scope *scope, struct net *net, __u32 hash)
 {
-	struct scope *scope = scope_find_or_make();
+	if (!scope || !scope->early_drop)
+		return false;
+	scope->early_drop = false;
+	__sync_fetch_and_add(&early_drops, -1);
+	return scope->net == net && scope->hash == hash;
+}
 
-	if (!scope)
-		return 0;
-	if (scope->early_drop == EARLY_DROP_RUNNING)
-		__sync_fetch_and_add(&early_drops_running, -1);
-	scope->net = net;
-	scope->hash = hash;
-	scope->early_drop = made_room ? EARLY_DROP_MADE_ROOM : EARLY_DROP_FAILED;
+/* An allocation that succeeded: the early_drop in it, if any, is over. */
+static __always_inline int on_alloc_done(struct net *net, __u32 hash)
+{
+	end_early_drop(scope_find(), net, hash);
 	return 0;
 }
 
 /*
  * The same error for a full table and for a slab without memory. early_drop
  * is called only when the table is over its limit, and when it finds nothing
- * the allocation fails for that. Should its return have been missed, a table
+ * to evict the allocation fails for that. Should it have been missed, a table
  * that is still full speaks for itself.
  */
 static __always_inline enum reason why_alloc_failed(struct scope *scope, struct net *net,
 						    __u32 hash)
 {
-	enum early_drop early_drop = EARLY_DROP_NOT_SEEN;
 	__u32 count, max;
 
-	if (scope && scope->net == net && scope->hash == hash) {
-		early_drop = scope->early_drop;
-		scope->early_drop = EARLY_DROP_NOT_SEEN;
-	}
-	if (early_drop == EARLY_DROP_FAILED)
-		return REASON_TABLE_FULL;
-	if (early_drop == EARLY_DROP_MADE_ROOM)
-		return REASON_NO_MEMORY;
+	if (end_early_drop(scope, net, hash))
+		return scope->victims ? REASON_NO_MEMORY : REASON_TABLE_FULL;
 	if (table_count(net, &count) && table_max(&max) && max && count >= max)
 		return REASON_TABLE_FULL;
 	return REASON_NO_MEMORY;
@@ -98,10 +105,11 @@ static __always_inline int on_entry_unlinked(struct nf_conn *ct)
 	};
 
 	scope = scope_find();
-	if (!scope || scope->early_drop != EARLY_DROP_RUNNING || scope->net != loss.net)
+	if (!scope || !scope->early_drop || scope->net != loss.net)
 		return 0;
 	if ((s32)(BPF_CORE_READ(ct, timeout) - (__u32)bpf_jiffies64()) <= 0)
 		return 0;
+	scope->victims++;
 	loss.netlink = !scope->hash;
 	event = begin_event(&loss);
 	if (!event)

@@ -39,6 +39,8 @@ static __always_inline int on_clash(struct sk_buff *skb)
 	__u64 key = (__u64)skb;
 	struct clash clash = {};
 
+	if (!counting)
+		return 0;
 	note_clash(&clash, skb);
 	bpf_map_update_elem(&clashes, &key, &clash, BPF_ANY);
 	return 0;

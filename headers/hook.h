@@ -15,7 +15,6 @@
 
 enum hooked {
 	HOOKED_ALLOC,
-	HOOKED_EARLY_DROP,
 	HOOKED_RESOLVE_CLASH,
 	HOOKED_CONFIRM,
 };
@@ -76,7 +75,8 @@ static __always_inline struct frame *frame_leave(struct pt_regs *ctx, enum hooke
 
 static __always_inline int unpaired(void)
 {
-	__sync_fetch_and_add(&missed.unpaired, 1);
+	if (counting)
+		__sync_fetch_and_add(&missed.unpaired, 1);
 	return 0;
 }
 

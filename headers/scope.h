@@ -10,20 +10,13 @@
 #ifndef __CTWHY_SCOPE_H__
 #define __CTWHY_SCOPE_H__
 
-/* How early_drop went, for the allocation that called it. */
-enum early_drop {
-	EARLY_DROP_NOT_SEEN,
-	EARLY_DROP_RUNNING,
-	EARLY_DROP_MADE_ROOM,
-	EARLY_DROP_FAILED,
-};
-
 struct scope {
 	struct sk_buff *skb;		/* the last packet on its way into conntrack */
 	struct nf_hook_state *state;
-	struct net *net;		/* early_drop's arguments */
+	struct net *net;		/* early_drop's arguments, of the last call */
 	__u32 hash;
-	enum early_drop early_drop;
+	__u32 victims;			/* how many it has evicted */
+	bool early_drop;		/* and whether its allocation goes on */
 };
 
 struct {

@@ -25,8 +25,7 @@ const (
 	byKretprobe how = "kretprobe"
 )
 
-// The hooks. Programs stand in the order in which they are attached: what
-// notes something before what needs the note.
+// The hooks. Programs stand in the order in which they are attached.
 var (
 	unlinked = &hook{
 		function: "nf_ct_helper_destroy",
@@ -35,8 +34,8 @@ var (
 	}
 	earlyDrop = &hook{
 		function: "early_drop",
-		fexit:    []program{{traceProgEarlyDropFentry, byFentry}, {traceProgEarlyDropFexit, byFexit}},
-		kprobe:   []program{{traceProgEarlyDropKprobe, byKprobe}, {traceProgEarlyDropKretprobe, byKretprobe}},
+		fexit:    []program{{traceProgEarlyDropFentry, byFentry}},
+		kprobe:   []program{{traceProgEarlyDropKprobe, byKprobe}},
 	}
 	clash = &hook{
 		function: "nf_ct_resolve_clash",
@@ -63,14 +62,18 @@ var (
 // hooks are the ones attached from the start, in that order. packet is not
 // among them: it runs for every packet, and is attached only while detail is
 // armed.
-var hooks = []*hook{unlinked, earlyDrop, clash, alloc, confirm}
+//
+// What a program notes another takes up: early_drop's is taken up at the end
+// of the allocation, a clash's at the end of confirmation. The ones that take
+// up come first here, and so go last, that no note is left.
+var hooks = []*hook{alloc, earlyDrop, unlinked, confirm, clash}
 
 // needs says what each reason is told by. With one of its hooks missing a
 // reason would be taken for another, or not be seen.
 var needs = map[event.Reason][]*hook{
 	event.TableFull:      {alloc, earlyDrop},
 	event.NoMemory:       {alloc, earlyDrop},
-	event.Evicted:        {earlyDrop, unlinked},
+	event.Evicted:        {unlinked, earlyDrop, alloc},
 	event.ClashDropped:   {clash},
 	event.ClashMerged:    {clash},
 	event.ClashReplyOnly: {clash},

@@ -133,35 +133,33 @@ type traceTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	traceMapClashes             = "clashes"
-	traceMapEvents              = "events"
-	traceMapFrames              = "frames"
-	traceMapScopes              = "scopes"
-	traceMapTallies             = "tallies"
-	traceProgAllocFexit         = "alloc_fexit"
-	traceProgAllocKprobe        = "alloc_kprobe"
-	traceProgAllocKretprobe     = "alloc_kretprobe"
-	traceProgClashFentry        = "clash_fentry"
-	traceProgClashFexit         = "clash_fexit"
-	traceProgClashKprobe        = "clash_kprobe"
-	traceProgClashKretprobe     = "clash_kretprobe"
-	traceProgConfirmFexit       = "confirm_fexit"
-	traceProgConfirmKprobe      = "confirm_kprobe"
-	traceProgConfirmKretprobe   = "confirm_kretprobe"
-	traceProgEarlyDropFentry    = "early_drop_fentry"
-	traceProgEarlyDropFexit     = "early_drop_fexit"
-	traceProgEarlyDropKprobe    = "early_drop_kprobe"
-	traceProgEarlyDropKretprobe = "early_drop_kretprobe"
-	traceProgPacketFentry       = "packet_fentry"
-	traceProgPacketKprobe       = "packet_kprobe"
-	traceProgUnlinkedFentry     = "unlinked_fentry"
-	traceProgUnlinkedKprobe     = "unlinked_kprobe"
-	traceVarBudgets             = "budgets"
-	traceVarConfig              = "config"
-	traceVarCounting            = "counting"
-	traceVarEarlyDropsRunning   = "early_drops_running"
-	traceVarMissed              = "missed"
-	traceVarUnusedHas           = "unused_has"
+	traceMapClashes           = "clashes"
+	traceMapEvents            = "events"
+	traceMapFrames            = "frames"
+	traceMapScopes            = "scopes"
+	traceMapTallies           = "tallies"
+	traceProgAllocFexit       = "alloc_fexit"
+	traceProgAllocKprobe      = "alloc_kprobe"
+	traceProgAllocKretprobe   = "alloc_kretprobe"
+	traceProgClashFentry      = "clash_fentry"
+	traceProgClashFexit       = "clash_fexit"
+	traceProgClashKprobe      = "clash_kprobe"
+	traceProgClashKretprobe   = "clash_kretprobe"
+	traceProgConfirmFexit     = "confirm_fexit"
+	traceProgConfirmKprobe    = "confirm_kprobe"
+	traceProgConfirmKretprobe = "confirm_kretprobe"
+	traceProgEarlyDropFentry  = "early_drop_fentry"
+	traceProgEarlyDropKprobe  = "early_drop_kprobe"
+	traceProgPacketFentry     = "packet_fentry"
+	traceProgPacketKprobe     = "packet_kprobe"
+	traceProgUnlinkedFentry   = "unlinked_fentry"
+	traceProgUnlinkedKprobe   = "unlinked_kprobe"
+	traceVarBudgets           = "budgets"
+	traceVarConfig            = "config"
+	traceVarCounting          = "counting"
+	traceVarEarlyDrops        = "early_drops"
+	traceVarMissed            = "missed"
+	traceVarUnusedHas         = "unused_has"
 )
 
 // loadTrace returns the embedded CollectionSpec for trace.
@@ -206,24 +204,22 @@ type traceSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceProgramSpecs struct {
-	AllocFexit         *ebpf.ProgramSpec `ebpf:"alloc_fexit"`
-	AllocKprobe        *ebpf.ProgramSpec `ebpf:"alloc_kprobe"`
-	AllocKretprobe     *ebpf.ProgramSpec `ebpf:"alloc_kretprobe"`
-	ClashFentry        *ebpf.ProgramSpec `ebpf:"clash_fentry"`
-	ClashFexit         *ebpf.ProgramSpec `ebpf:"clash_fexit"`
-	ClashKprobe        *ebpf.ProgramSpec `ebpf:"clash_kprobe"`
-	ClashKretprobe     *ebpf.ProgramSpec `ebpf:"clash_kretprobe"`
-	ConfirmFexit       *ebpf.ProgramSpec `ebpf:"confirm_fexit"`
-	ConfirmKprobe      *ebpf.ProgramSpec `ebpf:"confirm_kprobe"`
-	ConfirmKretprobe   *ebpf.ProgramSpec `ebpf:"confirm_kretprobe"`
-	EarlyDropFentry    *ebpf.ProgramSpec `ebpf:"early_drop_fentry"`
-	EarlyDropFexit     *ebpf.ProgramSpec `ebpf:"early_drop_fexit"`
-	EarlyDropKprobe    *ebpf.ProgramSpec `ebpf:"early_drop_kprobe"`
-	EarlyDropKretprobe *ebpf.ProgramSpec `ebpf:"early_drop_kretprobe"`
-	PacketFentry       *ebpf.ProgramSpec `ebpf:"packet_fentry"`
-	PacketKprobe       *ebpf.ProgramSpec `ebpf:"packet_kprobe"`
-	UnlinkedFentry     *ebpf.ProgramSpec `ebpf:"unlinked_fentry"`
-	UnlinkedKprobe     *ebpf.ProgramSpec `ebpf:"unlinked_kprobe"`
+	AllocFexit       *ebpf.ProgramSpec `ebpf:"alloc_fexit"`
+	AllocKprobe      *ebpf.ProgramSpec `ebpf:"alloc_kprobe"`
+	AllocKretprobe   *ebpf.ProgramSpec `ebpf:"alloc_kretprobe"`
+	ClashFentry      *ebpf.ProgramSpec `ebpf:"clash_fentry"`
+	ClashFexit       *ebpf.ProgramSpec `ebpf:"clash_fexit"`
+	ClashKprobe      *ebpf.ProgramSpec `ebpf:"clash_kprobe"`
+	ClashKretprobe   *ebpf.ProgramSpec `ebpf:"clash_kretprobe"`
+	ConfirmFexit     *ebpf.ProgramSpec `ebpf:"confirm_fexit"`
+	ConfirmKprobe    *ebpf.ProgramSpec `ebpf:"confirm_kprobe"`
+	ConfirmKretprobe *ebpf.ProgramSpec `ebpf:"confirm_kretprobe"`
+	EarlyDropFentry  *ebpf.ProgramSpec `ebpf:"early_drop_fentry"`
+	EarlyDropKprobe  *ebpf.ProgramSpec `ebpf:"early_drop_kprobe"`
+	PacketFentry     *ebpf.ProgramSpec `ebpf:"packet_fentry"`
+	PacketKprobe     *ebpf.ProgramSpec `ebpf:"packet_kprobe"`
+	UnlinkedFentry   *ebpf.ProgramSpec `ebpf:"unlinked_fentry"`
+	UnlinkedKprobe   *ebpf.ProgramSpec `ebpf:"unlinked_kprobe"`
 }
 
 // traceMapSpecs contains maps before they are loaded into the kernel.
@@ -241,12 +237,12 @@ type traceMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type traceVariableSpecs struct {
-	Budgets           *ebpf.VariableSpec `ebpf:"budgets"`
-	Config            *ebpf.VariableSpec `ebpf:"config"`
-	Counting          *ebpf.VariableSpec `ebpf:"counting"`
-	EarlyDropsRunning *ebpf.VariableSpec `ebpf:"early_drops_running"`
-	Missed            *ebpf.VariableSpec `ebpf:"missed"`
-	UnusedHas         *ebpf.VariableSpec `ebpf:"unused_has"`
+	Budgets    *ebpf.VariableSpec `ebpf:"budgets"`
+	Config     *ebpf.VariableSpec `ebpf:"config"`
+	Counting   *ebpf.VariableSpec `ebpf:"counting"`
+	EarlyDrops *ebpf.VariableSpec `ebpf:"early_drops"`
+	Missed     *ebpf.VariableSpec `ebpf:"missed"`
+	UnusedHas  *ebpf.VariableSpec `ebpf:"unused_has"`
 }
 
 // traceObjects contains all objects after they have been loaded into the kernel.
@@ -290,36 +286,34 @@ func (m *traceMaps) Close() error {
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type traceVariables struct {
-	Budgets           *ebpf.Variable `ebpf:"budgets"`
-	Config            *ebpf.Variable `ebpf:"config"`
-	Counting          *ebpf.Variable `ebpf:"counting"`
-	EarlyDropsRunning *ebpf.Variable `ebpf:"early_drops_running"`
-	Missed            *ebpf.Variable `ebpf:"missed"`
-	UnusedHas         *ebpf.Variable `ebpf:"unused_has"`
+	Budgets    *ebpf.Variable `ebpf:"budgets"`
+	Config     *ebpf.Variable `ebpf:"config"`
+	Counting   *ebpf.Variable `ebpf:"counting"`
+	EarlyDrops *ebpf.Variable `ebpf:"early_drops"`
+	Missed     *ebpf.Variable `ebpf:"missed"`
+	UnusedHas  *ebpf.Variable `ebpf:"unused_has"`
 }
 
 // tracePrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadTraceObjects or ebpf.CollectionSpec.LoadAndAssign.
 type tracePrograms struct {
-	AllocFexit         *ebpf.Program `ebpf:"alloc_fexit"`
-	AllocKprobe        *ebpf.Program `ebpf:"alloc_kprobe"`
-	AllocKretprobe     *ebpf.Program `ebpf:"alloc_kretprobe"`
-	ClashFentry        *ebpf.Program `ebpf:"clash_fentry"`
-	ClashFexit         *ebpf.Program `ebpf:"clash_fexit"`
-	ClashKprobe        *ebpf.Program `ebpf:"clash_kprobe"`
-	ClashKretprobe     *ebpf.Program `ebpf:"clash_kretprobe"`
-	ConfirmFexit       *ebpf.Program `ebpf:"confirm_fexit"`
-	ConfirmKprobe      *ebpf.Program `ebpf:"confirm_kprobe"`
-	ConfirmKretprobe   *ebpf.Program `ebpf:"confirm_kretprobe"`
-	EarlyDropFentry    *ebpf.Program `ebpf:"early_drop_fentry"`
-	EarlyDropFexit     *ebpf.Program `ebpf:"early_drop_fexit"`
-	EarlyDropKprobe    *ebpf.Program `ebpf:"early_drop_kprobe"`
-	EarlyDropKretprobe *ebpf.Program `ebpf:"early_drop_kretprobe"`
-	PacketFentry       *ebpf.Program `ebpf:"packet_fentry"`
-	PacketKprobe       *ebpf.Program `ebpf:"packet_kprobe"`
-	UnlinkedFentry     *ebpf.Program `ebpf:"unlinked_fentry"`
-	UnlinkedKprobe     *ebpf.Program `ebpf:"unlinked_kprobe"`
+	AllocFexit       *ebpf.Program `ebpf:"alloc_fexit"`
+	AllocKprobe      *ebpf.Program `ebpf:"alloc_kprobe"`
+	AllocKretprobe   *ebpf.Program `ebpf:"alloc_kretprobe"`
+	ClashFentry      *ebpf.Program `ebpf:"clash_fentry"`
+	ClashFexit       *ebpf.Program `ebpf:"clash_fexit"`
+	ClashKprobe      *ebpf.Program `ebpf:"clash_kprobe"`
+	ClashKretprobe   *ebpf.Program `ebpf:"clash_kretprobe"`
+	ConfirmFexit     *ebpf.Program `ebpf:"confirm_fexit"`
+	ConfirmKprobe    *ebpf.Program `ebpf:"confirm_kprobe"`
+	ConfirmKretprobe *ebpf.Program `ebpf:"confirm_kretprobe"`
+	EarlyDropFentry  *ebpf.Program `ebpf:"early_drop_fentry"`
+	EarlyDropKprobe  *ebpf.Program `ebpf:"early_drop_kprobe"`
+	PacketFentry     *ebpf.Program `ebpf:"packet_fentry"`
+	PacketKprobe     *ebpf.Program `ebpf:"packet_kprobe"`
+	UnlinkedFentry   *ebpf.Program `ebpf:"unlinked_fentry"`
+	UnlinkedKprobe   *ebpf.Program `ebpf:"unlinked_kprobe"`
 }
 
 func (p *tracePrograms) Close() error {
@@ -335,9 +329,7 @@ func (p *tracePrograms) Close() error {
 		p.ConfirmKprobe,
 		p.ConfirmKretprobe,
 		p.EarlyDropFentry,
-		p.EarlyDropFexit,
 		p.EarlyDropKprobe,
-		p.EarlyDropKretprobe,
 		p.PacketFentry,
 		p.PacketKprobe,
 		p.UnlinkedFentry,
