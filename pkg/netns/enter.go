@@ -26,7 +26,7 @@ func open(path string) (fd int, id uint32, err error) {
 		err = unix.Fstat(fd, &st)
 	}
 	if err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return -1, 0, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	return fd, uint32(st.Ino), nil
@@ -37,7 +37,7 @@ func inode(path string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	unix.Close(fd)
+	_ = unix.Close(fd)
 	return id, nil
 }
 
@@ -47,7 +47,7 @@ func enter(path string, want uint32, f func() error) error {
 	fd, id, err := open(path)
 	if want != 0 && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotNetns) || err == nil && id != want) {
 		if err == nil {
-			unix.Close(fd)
+			_ = unix.Close(fd)
 		}
 		return fmt.Errorf("enter netns %d at %s: %w", want, path, ErrGone)
 	}

@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -172,7 +171,7 @@ func FuzzText(f *testing.F) {
 		}
 		for _, r := range out + diag {
 			if r != '\n' && !unicode.IsPrint(r) {
-				t.Fatal(fmt.Sprintf("%U in %q", r, out+diag))
+				t.Fatalf("%U in %q", r, out+diag)
 			}
 		}
 		for line := range strings.Lines(out) {
