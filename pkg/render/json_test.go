@@ -40,7 +40,7 @@ func TestJSONGolden(t *testing.T) { golden(t, "json", rendered(t)) }
 func TestJSONContract(t *testing.T) {
 	var b strings.Builder
 	j := NewJSON(&b)
-	if err := j.Event(issue()); err != nil {
+	if err := j.Event(example()); err != nil {
 		t.Fatal(err)
 	}
 	if err := j.Summary(event.Summary{Duration: 10200e6, Netns: []event.NetnsSummary{{
@@ -112,8 +112,8 @@ func TestWriteErrorsAreTold(t *testing.T) {
 	full := errors.New("disk full")
 	j, x := NewJSON(discard{full}), NewText(discard{full}, discard{full}, TextOptions{})
 	for i, err := range []error{
-		j.Event(issue()), j.Coverage(event.Coverage{}), j.Summary(event.Summary{}),
-		x.Event(issue()), x.Coverage(event.Coverage{}), x.Summary(event.Summary{}),
+		j.Event(example()), j.Coverage(event.Coverage{}), j.Summary(event.Summary{}),
+		x.Event(example()), x.Coverage(event.Coverage{}), x.Summary(event.Summary{}),
 	} {
 		if !errors.Is(err, full) {
 			t.Errorf("%d: %v", i, err)

@@ -47,8 +47,8 @@ func flags(f event.TCPFlags) *event.TCPFlags { return &f }
 
 const home = 4026531840
 
-// issue is the event that the format's definition shows.
-func issue() event.Event {
+// example is the event that the format's definition shows.
+func example() event.Event {
 	return event.Event{
 		Time:   time.Date(2026, 11, 21, 12, 0, 0, 123456789, time.UTC),
 		Reason: event.TableFull,
@@ -76,7 +76,7 @@ func samples() []event.Event {
 	client := event.Netns{ID: 4026532208, Name: "client"}
 	table := &event.Table{Count: 262143, Max: 262144}
 	return []event.Event{
-		issue(),
+		example(),
 		at(200000, event.Event{Reason: event.TableFull, Netns: client, Zone: 7, Table: table,
 			Orig:   ports(event.ProtoTCP, "10.0.0.1:40001", "10.0.0.2:443"),
 			Reply:  ports(event.ProtoTCP, "10.0.0.2:443", "10.0.0.1:40001"),
@@ -130,7 +130,7 @@ func inverseOf(t event.Tuple) event.Tuple {
 
 // hostile has names that attack a terminal, a parser and a reader.
 func hostile() event.Event {
-	ev := issue()
+	ev := example()
 	ev.Netns.Name = "a\x1b[2J\u202e b\u2028\xff\u009b31m\U000e0041"
 	ev.Owner.Comm = "x\" \n[1]\x7f\x00"
 	ev.Packet.Out = "\x1b]0;pwn\a"

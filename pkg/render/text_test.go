@@ -89,7 +89,7 @@ func TestTextWidth(t *testing.T) {
 				_ = x.Event(ev)
 				ev.Owner.Comm, ev.Netns.Name = strings.Repeat("字", 5), strings.Repeat("\"", 255)
 				_ = x.Event(ev)
-				return x.Event(issue()) // after columns have grown
+				return x.Event(example()) // after columns have grown
 			})
 			for line := range strings.Lines(out) {
 				if n := width(strings.TrimSuffix(line, "\n")); n > w {
@@ -102,7 +102,7 @@ func TestTextWidth(t *testing.T) {
 
 // One line where 160 columns are enough.
 func TestTextIsOneLine(t *testing.T) {
-	ev := issue()
+	ev := example()
 	ev.Netns.Name = "client"
 	ev.Orig = ports(event.ProtoTCP, "255.255.255.255:65535", "255.255.255.254:65534")
 	ev.Reply = inverseOf(ev.Orig)
@@ -154,7 +154,7 @@ func FuzzText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, comm, dev, name string, proto, reason uint8, addr []byte, color bool) {
 		a, _ := netip.AddrFromSlice(addr)
 		tuple := event.Tuple{Src: a, Dst: a, Proto: proto, SrcPort: uint16(reason)}
-		ev := issue()
+		ev := example()
 		ev.Reason, ev.Orig, ev.Owner.Comm, ev.Packet.In, ev.Packet.Out, ev.Netns.Name = event.Reason(reason), tuple, comm, dev, dev, name
 		ev.Winner = &event.Entry{Orig: tuple, Status: event.Status(reason), Zone: uint16(proto)}
 		out, diag := text(t, TextOptions{Color: color}, func(x *Text) error {
