@@ -18,7 +18,7 @@ import (
 )
 
 // series is a row of the matrix: a kernel series, and the Debian suites that
-// carry its newest version.
+// carry its newest version, or the libc of its tools.
 type series struct {
 	name   string
 	suites []string
@@ -27,8 +27,8 @@ type series struct {
 var matrix = []series{
 	{"5.10", []string{"bullseye", "bullseye-security"}},
 	{"6.1", []string{"bookworm", "bookworm-security"}},
-	{"6.12", []string{"bookworm-backports", "bookworm-security"}},
-	{"7.2", []string{"sid", "trixie-backports"}},
+	{"6.12", []string{"bookworm", "bookworm-backports", "bookworm-security"}},
+	{"7.2", []string{"sid", "trixie", "trixie-backports"}},
 }
 
 // fetch downloads the newest kernel of a series, with the headers to build
