@@ -125,8 +125,12 @@ static __always_inline int on_entry_unlinked(struct nf_conn *ct)
 /* A packet on its way into conntrack; attached only while detail is armed. */
 static __always_inline int on_packet(struct sk_buff *skb, struct nf_hook_state *state)
 {
-	struct scope *scope = scope_find_or_make();
+	struct scope *scope;
 
+	/* In a flood most refused packets are not shown, nor need be known. */
+	if (known_empty(REASON_TABLE_FULL))
+		return 0;
+	scope = scope_find_or_make();
 	if (scope) {
 		scope->skb = skb;
 		scope->state = state;

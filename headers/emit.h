@@ -32,11 +32,13 @@ __u32 counting;
 /*
  * The second that a reason's budget is for, and how much of it is used. CPUs
  * may overshoot it by one event each: two that read the last free place at
- * once both take it.
+ * once both take it. An empty one is looked at again once a tick, so that a
+ * flood need not read the clock.
  */
 struct budget {
 	__u64 second;
 	__u64 used;
+	__u64 tick;	/* when it was found empty, in jiffies */
 };
 struct budget budgets[REASON_END];
 
@@ -83,22 +85,27 @@ static __always_inline struct tally *tally_of(const struct loss *loss, __u32 net
 	return bpf_map_lookup_elem(&tallies, &key);
 }
 
+/* Whether the budget is known to be empty, without reading the clock. */
+static __always_inline bool known_empty(enum reason reason)
+{
+	return config.rate && budgets[reason].tick == bpf_jiffies64();
+}
+
 static __always_inline bool within_rate(enum reason reason, __u64 now)
 {
-	struct budget *budget;
+	struct budget *budget = &budgets[reason];
 	__u64 second = now / 1000000000;
 
 	if (!config.rate)
 		return true;
-	if (reason >= REASON_END)
-		return false;
-	budget = &budgets[reason];
 	if (budget->second != second) {
 		budget->second = second;
 		budget->used = 0;
 	}
-	if (budget->used >= config.rate)
+	if (budget->used >= config.rate) {
+		budget->tick = bpf_jiffies64();
 		return false;
+	}
 	__sync_fetch_and_add(&budget->used, 1);
 	return true;
 }
@@ -131,8 +138,8 @@ static __always_inline struct event *begin_event(const struct loss *loss)
 		__sync_fetch_and_add(&tally->filtered, 1);
 		return NULL;
 	}
-	now = bpf_ktime_get_boot_ns();
-	if (!within_rate(loss->reason, now)) {
+	if (known_empty(loss->reason) ||
+	    !within_rate(loss->reason, now = bpf_ktime_get_boot_ns())) {
 		__sync_fetch_and_add(&tally->suppressed, 1);
 		return NULL;
 	}

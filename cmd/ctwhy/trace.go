@@ -16,6 +16,7 @@ import (
 
 	"github.com/ctwhy/ctwhy/pkg/event"
 	"github.com/ctwhy/ctwhy/pkg/kernel"
+	"github.com/ctwhy/ctwhy/pkg/netns"
 	"github.com/ctwhy/ctwhy/pkg/probe"
 	"github.com/ctwhy/ctwhy/pkg/render"
 	"github.com/ctwhy/ctwhy/pkg/trace"
@@ -125,7 +126,11 @@ func traceSink(format string, stdout, stderr io.Writer) (trace.Sink, error) {
 	if format == "json" {
 		return render.NewJSON(stdout), nil
 	}
-	return render.NewText(stdout, stderr, render.TextOptions{Color: colour(stdout)}), nil
+	home, err := netns.Self()
+	if err != nil {
+		return nil, err
+	}
+	return render.NewText(stdout, stderr, render.TextOptions{Color: colour(stdout), Home: home.ID}), nil
 }
 
 // colour is for terminals only, and not for those who don't want it

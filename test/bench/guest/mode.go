@@ -36,6 +36,7 @@ func modes() []mode {
 		{name: result.EmptyFexit, start: emptyFexit},
 		{name: result.CtwhyFexit, runs: true, dropped: true, start: ctwhy("fexit")},
 		{name: result.EmptyKretprobe, start: emptyKretprobe},
+		{name: result.EmptyKprobes, dropped: true, start: emptyKprobes},
 		{name: result.CtwhyKprobe, runs: true, dropped: true, start: ctwhy("kprobe")},
 	}
 	if _, err := exec.LookPath("bpftrace"); err == nil {
@@ -73,15 +74,42 @@ func emptyKretprobe() (func() error, float64, error) {
 	})
 }
 
+// emptyKprobes are on all that ctwhy's kprobes are on when a full table
+// refuses a packet and detail is armed: the least that kprobes can cost.
+func emptyKprobes() (func() error, float64, error) {
+	spec := &ebpf.ProgramSpec{Type: ebpf.Kprobe, Instructions: empty, License: "GPL"}
+	var closers []io.Closer
+	for _, at := range []struct {
+		function string
+		attach   func(string, *ebpf.Program, *link.KprobeOptions) (link.Link, error)
+	}{
+		{"__nf_conntrack_alloc", link.Kprobe}, {"__nf_conntrack_alloc", link.Kretprobe},
+		{"early_drop", link.Kprobe}, {"nf_conntrack_in", link.Kprobe},
+	} {
+		prog, err := ebpf.NewProgram(spec)
+		if err != nil {
+			return nil, 0, errors.Join(err, closeAll(closers))
+		}
+		l, err := at.attach(at.function, prog, nil)
+		if err != nil {
+			return nil, 0, errors.Join(err, prog.Close(), closeAll(closers))
+		}
+		closers = append(closers, l, prog)
+	}
+	return func() error { return closeAll(closers) }, 0, nil
+}
+
+func closeAll(closers []io.Closer) error {
+	var err error
+	for _, c := range closers {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
 func attachPair(how func(function string) (*ebpf.ProgramSpec, func(*ebpf.Program) (link.Link, error))) (func() error, float64, error) {
 	var closers []io.Closer
-	stop := func() error {
-		var err error
-		for _, c := range closers {
-			err = errors.Join(err, c.Close())
-		}
-		return err
-	}
+	stop := func() error { return closeAll(closers) }
 	for _, function := range pair {
 		spec, attach := how(function)
 		prog, err := ebpf.NewProgram(spec)
