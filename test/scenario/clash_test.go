@@ -123,60 +123,73 @@ const track = `
 		}
 	}`
 
-// TestClashMerged: the race without NAT. Both packets have both tuples in
-// common, so the second goes on with the first one's entry.
-func TestClashMerged(t *testing.T) { testRace(t, false) }
-
-// TestClashReplyOnly: the race through a DNAT to four backends picked at
-// random, as a cluster's service address for DNS is. Where both packets were
-// given the same backend, the second is merged; else it keeps an entry of its
-// own for replies only.
-func TestClashReplyOnly(t *testing.T) { testRace(t, true) }
-
-func testRace(t *testing.T, nat bool) {
+// TestClashResolved: the race without NAT, and through a DNAT to four
+// backends picked at random, as a cluster's service address for DNS is.
+// Without NAT both packets have both tuples in common, so the second goes on
+// with the first one's entry. With it, that is so only where both were given
+// the same backend; else the second keeps an entry of its own for replies
+// only.
+func TestClashResolved(t *testing.T) {
+	type race struct {
+		family string
+		nat    bool
+	}
+	races := []race{{"ipv4", false}, {"ipv6", false}, {"ipv4", true}, {"ipv6", true}}
 	eachBackend(t, func(t *testing.T, backend string) {
-		for _, family := range []string{"ipv4", "ipv6"} {
-			t.Run(family, func(t *testing.T) {
-				at := servers[family]
-				n := newNetns(t)
-				n.sink(t)
-				n.nft(t, track)
-				if nat {
-					n.nft(t, at.nat)
-				}
-				tr := observe(t, backend, []*netns{n})
-				var s sent
-				raceUntil(t, n, &s, netip.MustParseAddrPort(at.server), netip.MustParseAddr(at.src))
-				traced := tr.stop()
-				clashes := tr.kernel[0]["clash_resolve"]
-				wantCounters(t, tr.kernel[0], counters{"clash_resolve": clashes})
-				t.Logf("%d pairs, %d clashes", len(s.flows), clashes)
-				if !traced {
-					return
-				}
-				merged, replyOnly := tr.of("clash_merged"), tr.of("clash_reply_only")
-				t.Logf("%d merged, %d reply only", len(merged), len(replyOnly))
-				tr.wantReasons(n, map[string]uint64{"clash_merged": uint64(len(merged)), "clash_reply_only": uint64(len(replyOnly))})
-				if nat != (len(replyOnly) > 0) {
-					t.Errorf("%d clashes were resolved for the reply only, with DNAT: %v", len(replyOnly), nat)
-				}
-				pairs := map[flow]bool{}
-				for _, f := range s.flows {
-					pairs[f] = true
-				}
-				each(t, append(merged, replyOnly...), func(e *event) error {
-					if !pairs[e.flow()] {
-						return fmt.Errorf("the workload did not send it, or it clashed twice")
-					}
-					delete(pairs, e.flow())
-					w := want{n: n, family: family, hook: "postrouting", out: "dummy0", mark: 0x1234, zone: 7, comm: raceComm}
-					if err := w.check(e, &s); err != nil {
-						return err
-					}
-					return checkResolved(e, nat)
-				})
-			})
+		ns := make([]*netns, len(races))
+		for i, r := range races {
+			ns[i] = newNetns(t)
+			ns[i].sink(t)
+			ns[i].nft(t, track)
+			if r.nat {
+				ns[i].nft(t, servers[r.family].nat)
+			}
 		}
+		tr := observe(t, backend, ns)
+		sends := make([]sent, len(races))
+		for i, r := range races {
+			at := servers[r.family]
+			raceUntil(t, ns[i], &sends[i], netip.MustParseAddrPort(at.server), netip.MustParseAddr(at.src))
+		}
+		traced := tr.stop()
+		for i, r := range races {
+			name := "merged_" + r.family
+			if r.nat {
+				name = "reply_only_" + r.family
+			}
+			t.Run(name, func(t *testing.T) { checkRace(t, tr, traced, i, r.family, r.nat, &sends[i]) })
+		}
+	})
+}
+
+func checkRace(t *testing.T, tr *trace, traced bool, i int, family string, nat bool, s *sent) {
+	n, kernel := tr.netns[i], tr.kernel[i]
+	clashes := kernel["clash_resolve"]
+	wantCounters(t, kernel, counters{"clash_resolve": clashes})
+	if !traced {
+		t.Logf("%d pairs, %d clashes", len(s.flows), clashes)
+		return
+	}
+	merged, replyOnly := in(n, tr.of("clash_merged")), in(n, tr.of("clash_reply_only"))
+	t.Logf("%d pairs, %d clashes: %d merged, %d reply only", len(s.flows), clashes, len(merged), len(replyOnly))
+	tr.wantReasons(t, n, map[string]uint64{"clash_merged": uint64(len(merged)), "clash_reply_only": uint64(len(replyOnly))})
+	if nat != (len(replyOnly) > 0) {
+		t.Errorf("%d clashes were resolved for the reply only, with DNAT: %v", len(replyOnly), nat)
+	}
+	pairs := map[flow]bool{}
+	for _, f := range s.flows {
+		pairs[f] = true
+	}
+	w := want{n: n, family: family, hook: "postrouting", out: "dummy0", mark: 0x1234, zone: 7, comm: raceComm}
+	each(t, append(merged, replyOnly...), func(e *event) error {
+		if !pairs[e.flow()] {
+			return fmt.Errorf("the workload did not send it, or it clashed twice")
+		}
+		delete(pairs, e.flow())
+		if err := w.check(e, s); err != nil {
+			return err
+		}
+		return checkResolved(e, nat)
 	})
 }
 

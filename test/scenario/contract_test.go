@@ -75,11 +75,18 @@ type summary struct {
 }
 
 type netnsSummary struct {
-	ID         uint32            `json:"id"`
-	Name       string            `json:"name"`
-	Reasons    map[string]tally  `json:"reasons"`
-	Kernel     map[string]uint64 `json:"kernel"`
-	Reconciled bool              `json:"reconciled"`
+	ID          uint32            `json:"id"`
+	Name        string            `json:"name"`
+	Reasons     map[string]tally  `json:"reasons"`
+	Kernel      map[string]uint64 `json:"kernel"`
+	Reconciled  *bool             `json:"reconciled"` // absent where the counters could not be read
+	Unread      string            `json:"unread"`
+	Slack       map[string]uint64 `json:"slack"`
+	Differences []struct {
+		Counter  string `json:"counter"`
+		Kernel   uint64 `json:"kernel"`
+		Expected uint64 `json:"expected"`
+	} `json:"differences"`
 }
 
 type tally struct {
@@ -159,10 +166,10 @@ func strict(line []byte, v any) error {
 }
 
 type coverage struct {
-	Schema  int                       `json:"schema"`
-	Type    string                    `json:"type"`
-	Kernel  string                    `json:"kernel"`
-	Reasons map[string]reasonCoverage `json:"reasons"`
+	Schema  int              `json:"schema"`
+	Type    string           `json:"type"`
+	Kernel  string           `json:"kernel"`
+	Reasons []reasonCoverage `json:"reasons"`
 	Detail  struct {
 		Mode  string `json:"mode"`
 		Armed bool   `json:"armed"`
@@ -172,7 +179,8 @@ type coverage struct {
 }
 
 type reasonCoverage struct {
-	Hooks []struct {
+	Reason string `json:"reason"`
+	Hooks  []struct {
 		Function string `json:"function"`
 		Backend  string `json:"backend"`
 	} `json:"hooks"`

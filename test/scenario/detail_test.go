@@ -34,7 +34,7 @@ func TestDetail(t *testing.T) {
 			var s sent
 			send(&s, 5000, tries)
 			tr.stop()
-			each(t, tr.wantFlows("table_full", s.flows), func(e *event) error {
+			each(t, wantFlows(t, tr.of("table_full"), s.flows), func(e *event) error {
 				return want{n: n, family: "ipv4", noPacket: true}.check(e, &s)
 			})
 		})
@@ -54,7 +54,7 @@ func TestDetail(t *testing.T) {
 				t.Errorf("detail was %+v after it", c.Detail)
 			}
 			total := append(first.flows, later.flows...)
-			each(t, tr.wantFlows("table_full", total), func(e *event) error {
+			each(t, wantFlows(t, tr.of("table_full"), total), func(e *event) error {
 				if *e.Dport == 5000 {
 					return want{n: n, family: "ipv4", noPacket: true}.check(e, &first)
 				}
@@ -99,7 +99,7 @@ func TestOwnerOfRetransmission(t *testing.T) {
 		if !traced {
 			return
 		}
-		events := tr.wantFlows("table_full", s.flows)
+		events := wantFlows(t, tr.of("table_full"), s.flows)
 		if uint64(len(events)) != drops {
 			t.Errorf("%d events for %d drops", len(events), drops)
 		}
@@ -111,34 +111,6 @@ func TestOwnerOfRetransmission(t *testing.T) {
 			}
 			first = false
 			return w.check(e, &s)
-		})
-	})
-}
-
-// TestZone: the zone that a rule gave the packet is in the event, for a loss
-// that happens before there is an entry to read it from.
-func TestZone(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
-		n := fullNetns(t, fullOf)
-		n.sink(t)
-		n.nft(t, track)
-		tr := observe(t, backend, []*netns{n})
-		var s sent
-		n.must(t, "wl-zone", func() error {
-			return s.timed(func() error {
-				return sendUDP(&s, netip.MustParseAddr("fd77::1"), netip.MustParseAddrPort("[fd99::1]:53"), tries, 0)
-			})
-		})
-		traced := tr.stop()
-		wantCounters(t, tr.kernel[0], counters{"drop": tries})
-		if !traced {
-			return
-		}
-		each(t, tr.wantFlows("table_full", s.refused()), func(e *event) error {
-			if e.Zone != 7 {
-				return fmt.Errorf("zone is %d, want 7", e.Zone)
-			}
-			return nil
 		})
 	})
 }

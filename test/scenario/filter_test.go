@@ -19,14 +19,14 @@ func TestFilter(t *testing.T) {
 		match func(flow) bool
 	}{
 		{"-p tcp", func(f flow) bool { return f.proto == "tcp" }},
-		{"--proto udp", func(f flow) bool { return f.proto == "udp" }},
+		{"--protonum udp", func(f flow) bool { return f.proto == "udp" }},
 		{"-p icmp", func(f flow) bool { return f.proto == "icmp" }},
 		{"-s 10.77.0.1", func(f flow) bool { return f.src.String() == "10.77.0.1" }},
 		{"-d 10.99.0.0/25", func(f flow) bool { return in("10.99.0.0/25", f.dst) }},
 		{"-d fd99::/16", func(f flow) bool { return in("fd99::/16", f.dst) }},
 		{"-d fd99::5", func(f flow) bool { return f.dst.String() == "fd99::5" }},
-		{"--sport 20003", func(f flow) bool { return f.sport == 20003 }},
-		{"--dport 5001", func(f flow) bool { return f.dport == 5001 }},
+		{"-p tcp --sport 20003", func(f flow) bool { return f.sport == 20003 }},
+		{"-p udp --dport 5001", func(f flow) bool { return f.dport == 5001 }},
 		{"-f ipv4", func(f flow) bool { return f.src.Is4() }},
 		{"-f ipv6", func(f flow) bool { return f.src.Is6() }},
 		{"--reason table_full,evicted", func(flow) bool { return true }},
@@ -35,43 +35,50 @@ func TestFilter(t *testing.T) {
 			return f.proto == "udp" && in("10.99.0.0/16", f.dst) && f.dport == 5002
 		}},
 	}
+	const together = 4 // ctwhys at once; more would need more memory
 	eachBackend(t, func(t *testing.T, backend string) {
 		n := fullNetns(t, fullOf)
 		n.sink(t)
-		if *bare {
+		for group := range slices.Chunk(tests, together) {
+			var lists [][]string
+			for _, test := range group {
+				lists = append(lists, strings.Fields(test.args))
+			}
+			traces := observeBy(t, backend, []*netns{n}, lists...)
 			var s sent
-			tr := observe(t, backend, []*netns{n})
 			n.must(t, "wl-filter", func() error { return s.timed(func() error { return mixed(&s) }) })
-			tr.stop()
-			wantCounters(t, tr.kernel[0], counters{"drop": uint64(len(s.flows))})
-			return
-		}
-		for _, test := range tests {
-			t.Run(strings.ReplaceAll(test.args, " ", "_"), func(t *testing.T) {
-				tr := observe(t, backend, []*netns{n}, strings.Fields(test.args)...)
-				var s sent
-				n.must(t, "wl-filter", func() error { return s.timed(func() error { return mixed(&s) }) })
-				tr.stop()
-				total := uint64(len(s.flows))
-				wantCounters(t, tr.kernel[0], counters{"drop": total})
-				var asked []flow
-				for _, f := range s.flows {
-					if test.match(f) {
-						asked = append(asked, f)
-					}
-				}
-				tr.wantFlows("table_full", asked)
-				shown := uint64(len(asked))
-				if len(tr.events) != len(asked) {
-					t.Errorf("%d events were shown, want %d", len(tr.events), shown)
-				}
-				want := tally{Count: total, Shown: shown, Filtered: total - shown}
-				if got := tr.summary.netnsOf(n).Reasons["table_full"]; got != want {
-					t.Errorf("the tally is %+v, want %+v", got, want)
-				}
-			})
+			for i, test := range group {
+				t.Run(strings.ReplaceAll(test.args, " ", "_"), func(t *testing.T) {
+					checkFiltered(t, traces[i], &s, test.match)
+				})
+			}
 		}
 	})
+}
+
+func checkFiltered(t *testing.T, tr *trace, s *sent, match func(flow) bool) {
+	tr.t = t
+	traced := tr.stop()
+	total := uint64(len(s.flows))
+	wantCounters(t, tr.kernel[0], counters{"drop": total})
+	if !traced {
+		return
+	}
+	var asked []flow
+	for _, f := range s.flows {
+		if match(f) {
+			asked = append(asked, f)
+		}
+	}
+	wantFlows(t, tr.of("table_full"), asked)
+	shown := uint64(len(asked))
+	if len(tr.events) != len(asked) {
+		t.Errorf("%d events were shown, want %d", len(tr.events), shown)
+	}
+	want := tally{Count: total, Shown: shown, Filtered: total - shown}
+	if got := tr.summary.netnsOf(tr.netns[0]).Reasons["table_full"]; got != want {
+		t.Errorf("the tally is %+v, want %+v", got, want)
+	}
 }
 
 // mixed sends a few packets of every kind: two families, three protocols,
@@ -96,84 +103,74 @@ func mixed(s *sent) error {
 	return sendEchoes(s, src4, netip.MustParseAddr("10.99.0.125"), 1, 4, 0)
 }
 
-// TestNetnsFilter: of two netns that lose packets, one is asked for: by its
-// name, by a path, by its inode.
+// TestNetnsFilter: of three netns that lose packets, one of which is younger
+// than ctwhy, one is asked for, by its name, by a path, by its inode; or all
+// are watched.
 func TestNetnsFilter(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
-		wanted := newNetns(t)
-		other := newNetns(t)
+		wanted, other := newNetns(t), newNetns(t)
 		for _, n := range []*netns{wanted, other} {
 			n.fill(t, fullOf)
 			n.sink(t)
 		}
-		setSysctl(t, sysctlMax, fullOf)
-		for kind, name := range map[string]string{
-			"name": wanted.name, "path": "/run/netns/" + wanted.name, "inode": fmt.Sprint(wanted.inode),
-		} {
+		kinds := []string{"name", "path", "inode", "all"}
+		traces := observeBy(t, backend, []*netns{wanted},
+			[]string{"--netns", wanted.name},
+			[]string{"--netns", "/run/netns/" + wanted.name},
+			[]string{"--netns", fmt.Sprint(wanted.inode)},
+			nil)
+		late := fullNetns(t, fullOf)
+		late.sink(t)
+		var s sent
+		wanted.must(t, "wl-netns", func() error { return mixed(&s) })
+		other.must(t, "wl-netns", func() error { return mixed(&sent{}) })
+		late.must(t, "wl-netns", func() error { return mixed(&sent{}) })
+		total := uint64(len(s.flows))
+		for i, kind := range kinds {
 			t.Run(kind, func(t *testing.T) {
-				tr := observe(t, backend, []*netns{wanted}, "--netns", name)
-				var s, unwanted sent
-				for n, s := range map[*netns]*sent{wanted: &s, other: &unwanted} {
-					n.must(t, "wl-netns", func() error { return s.timed(func() error { return mixed(s) }) })
-				}
+				tr := traces[i]
+				tr.t = t
 				traced := tr.stop()
-				total := uint64(len(s.flows))
 				wantCounters(t, tr.kernel[0], counters{"drop": total})
 				if !traced {
 					return
 				}
-				tr.wantReasons(wanted, map[string]uint64{"table_full": total})
-				events := tr.wantFlows("table_full", s.flows)
-				if uint64(len(events)) != total {
-					t.Errorf("%d events were shown, want %d", len(events), total)
+				if got := wantFlows(t, in(wanted, tr.of("table_full")), s.flows); uint64(len(got)) != total {
+					t.Errorf("%d events of the netns were shown, want %d", len(got), total)
 				}
-				each(t, events, func(e *event) error {
-					if e.Netns.ID != wanted.inode || e.Netns.Name != wanted.name {
-						return fmt.Errorf("netns is %v", e.Netns)
-					}
-					return nil
-				})
-				if sum := tr.summary.netnsOf(other); sum != nil {
-					for reason, y := range sum.Reasons {
-						if y.Count != y.Filtered {
-							t.Errorf("the other netns has %+v of %s", y, reason)
-						}
-					}
+				tr.wantReasons(t, wanted, map[string]uint64{"table_full": total})
+				for _, n := range []*netns{other, late} {
+					checkOther(t, tr, n, total, kind == "all")
 				}
 			})
 		}
 	})
 }
 
-// TestAllNetns: without a filter every netns is watched, also one
-// that did not exist when ctwhy began.
-func TestAllNetns(t *testing.T) {
-	eachBackend(t, func(t *testing.T, backend string) {
-		before := newNetns(t)
-		before.fill(t, fullOf)
-		before.sink(t)
-		tr := observe(t, backend, []*netns{before}, "--detail", "always")
-		after := fullNetns(t, fullOf)
-		after.sink(t)
-		var s, late sent
-		before.must(t, "wl-netns", func() error { return s.timed(func() error { return mixed(&s) }) })
-		after.must(t, "wl-netns", func() error { return late.timed(func() error { return mixed(&late) }) })
-		// The late netns began with counters at zero.
-		c, err := readCounters(after)
-		if err != nil {
-			t.Fatal(err)
+// checkOther: a netns that was not asked for has no events; one that was, has.
+func checkOther(t *testing.T, tr *trace, n *netns, total uint64, asked bool) {
+	t.Helper()
+	c, err := readCounters(n) // at zero when the netns was made, which nobody watched before
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCounters(t, c, counters{"drop": total})
+	events := in(n, tr.of("table_full"))
+	if !asked {
+		if sum := tr.summary.netnsOf(n); len(events) > 0 || sum != nil {
+			t.Errorf("netns %s was not asked for and has %d events, and in the summary %v", n.name, len(events), sum)
 		}
-		wantCounters(t, c, counters{"drop": uint64(len(late.flows))})
-		if !tr.stop() {
-			return
+		return
+	}
+	checkNetns(t, tr.summary, n, c)
+	tr.wantReasons(t, n, map[string]uint64{"table_full": total})
+	if uint64(len(events)) != total {
+		t.Errorf("netns %s has %d events, want %d", n.name, len(events), total)
+	}
+	each(t, events, func(e *event) error {
+		if e.Netns.Name != n.name {
+			return fmt.Errorf("netns is %v, want %s", e.Netns, n.name)
 		}
-		tr.wantReasons(before, map[string]uint64{"table_full": uint64(len(s.flows))})
-		tr.wantReasons(after, map[string]uint64{"table_full": uint64(len(late.flows))})
-		checkNetns(t, tr.summary, after, c)
-		for _, n := range []*netns{before, after} {
-			if !slices.ContainsFunc(tr.events, func(e event) bool { return e.Netns.ID == n.inode && e.Netns.Name == n.name }) {
-				t.Errorf("no event names netns %s", n.name)
-			}
-		}
+		return nil
 	})
 }

@@ -61,8 +61,8 @@ func TestNoMemory(t *testing.T) {
 		if !traced {
 			return
 		}
-		tr.wantReasons(n, map[string]uint64{"no_memory": uint64(len(lost))})
-		each(t, tr.wantFlows("no_memory", lost), func(e *event) error {
+		tr.wantReasons(t, n, map[string]uint64{"no_memory": uint64(len(lost))})
+		each(t, wantFlows(t, tr.of("no_memory"), lost), func(e *event) error {
 			w := want{n: n, family: "ipv4", hook: "output", out: "dummy0", mark: 0x1234, comm: "wl-starve"}
 			if err := w.check(e, &s); err != nil {
 				return err

@@ -35,12 +35,12 @@ func TestNetlinkInsert(t *testing.T) {
 		if !traced {
 			return
 		}
-		tr.wantReasons(n, map[string]uint64{"table_full": inserts})
+		tr.wantReasons(t, n, map[string]uint64{"table_full": inserts})
 		if sum := tr.summary.netnsOf(n); sum != nil && sum.Reasons["table_full"].Netlink != inserts {
 			t.Errorf("%d of %d came from netlink, want all", sum.Reasons["table_full"].Netlink, inserts)
 		}
 		w := want{n: n, family: "ipv4", noPacket: true, count: fullOf, max: fullOf}
-		each(t, tr.wantFlows("table_full", s.flows), func(e *event) error {
+		each(t, wantFlows(t, tr.of("table_full"), s.flows), func(e *event) error {
 			if !e.Netlink {
 				return fmt.Errorf("it came from netlink")
 			}

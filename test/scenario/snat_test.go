@@ -37,33 +37,38 @@ func TestClashDropped(t *testing.T) {
 		{"udp4", "ipv4", "ip", "10.77.0.1", "10.77.0.1", "10.99.0.1", "udp"},
 	}
 	eachBackend(t, func(t *testing.T, backend string) {
-		for _, c := range cases {
+		ns, sends := make([]*netns, len(cases)), make([]sent, len(cases))
+		for i, c := range cases {
+			ns[i] = newNetns(t)
+			ns[i].sink(t)
+			ns[i].nft(t, onePort(c.table, c.to))
+		}
+		tr := observe(t, backend, ns)
+		for i, c := range cases {
+			s := &sends[i]
+			src, dst := netip.MustParseAddr(c.src), netip.AddrPortFrom(netip.MustParseAddr(c.dst), 80)
+			ns[i].must(t, "wl-snat", func() error {
+				return s.timed(func() error { return oneAfterTheOther(s, c.proto, src, dst, 1+tries) })
+			})
+		}
+		traced := tr.stop()
+		for i, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
-				n := newNetns(t)
-				n.sink(t)
-				n.nft(t, onePort(c.table, c.to))
-				src, dst := netip.MustParseAddr(c.src), netip.AddrPortFrom(netip.MustParseAddr(c.dst), 80)
-				tr := observe(t, backend, []*netns{n})
-				var s sent
-				n.must(t, "wl-snat", func() error {
-					return s.timed(func() error { return oneAfterTheOther(&s, c.proto, src, dst, 1+tries) })
-				})
+				n, s := ns[i], &sends[i]
 				if c.proto == "udp" && len(s.refused()) != tries {
 					t.Errorf("%d of %d sends were refused", len(s.refused()), tries)
 				}
-				if !tr.stop() {
-					wantCounters(t, tr.kernel[0], counters{"drop": tries, "insert_failed": tries})
+				wantCounters(t, tr.kernel[i], counters{"drop": tries, "insert_failed": tries})
+				if !traced {
 					return
 				}
-				lost := tr.kernel[0]["drop"]
-				wantCounters(t, tr.kernel[0], counters{"drop": tries, "insert_failed": tries})
-				tr.wantReasons(n, map[string]uint64{"clash_dropped": lost})
+				tr.wantReasons(t, n, map[string]uint64{"clash_dropped": tries})
 				w := want{n: n, family: c.family, hook: "postrouting", out: "dummy0", mark: 0x1234, comm: "wl-snat"}
 				if c.proto == "tcp" {
 					w.flags = "S"
 				}
-				each(t, tr.wantFlows("clash_dropped", s.flows[1:]), func(e *event) error {
-					if err := w.check(e, &s); err != nil {
+				each(t, wantFlows(t, in(n, tr.of("clash_dropped")), s.flows[1:]), func(e *event) error {
+					if err := w.check(e, s); err != nil {
 						return err
 					}
 					return checkSNAT(e, s.flows[0], netip.MustParseAddr(c.src))
@@ -141,7 +146,7 @@ func newRouter(t *testing.T) *router {
 
 // awaitDrops waits until the router has dropped n packets: they reach it
 // after the client's system call has returned.
-func (r *router) awaitDrops(t *testing.T, before counters, n uint64) {
+func (r *router) awaitDrops(t *testing.T, n uint64) {
 	t.Helper()
 	var c counters
 	if !eventually(10*time.Second, func() (ok bool) {
@@ -149,81 +154,81 @@ func (r *router) awaitDrops(t *testing.T, before counters, n uint64) {
 		if c, err = readCounters(r.netns); err != nil {
 			t.Fatal(err)
 		}
-		return c.since(before)["drop"] >= n
+		return c["drop"] >= n
 	}) {
-		t.Errorf("the router has dropped %d packets, want %d", c.since(before)["drop"], n)
+		t.Errorf("the router has dropped %d packets, want %d", c["drop"], n)
 	}
 }
 
-// TestForwarded: a router loses what it forwards, on the way in where its
-// table is full, and on the way out where its NAT has one port only. There is
+// begin begins n connections from the client to the server.
+func (r *router) begin(t *testing.T, s *sent, sport uint16, n int) {
+	t.Helper()
+	r.client.must(t, "wl-forward", func() error {
+		return connectTCP(s, r.clientA, sport, netip.AddrPortFrom(r.serveA, 80), n, 0x1234)
+	})
+}
+
+// TestForwarded: routers lose what they forward, one on the way in since its
+// table is full, one on the way out since its NAT has one port only. There is
 // no sender to be named: whoever is current there is so by chance, even when
 // it is the client, as is likely here.
 func TestForwarded(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
+		full, nat := newRouter(t), newRouter(t)
+		full.nft(t, `
+			table inet label {
+				chain prerouting {
+					type filter hook prerouting priority -300
+					meta mark set 0x77
+				}
+			}`)
+		full.fill(t, fullOf)
+		setSysctl(t, sysctlMax, fullOf)
+		nat.nft(t, onePort("ip", "10.2.0.1"))
+
+		tr := observe(t, backend, []*netns{full.netns, nat.netns}, "--detail", "always")
+		var toFull, toNAT sent
+		toFull.start = time.Now()
+		full.begin(t, &toFull, 20000, tries)
+		full.awaitDrops(t, tries)
+		toFull.end = time.Now()
+
+		toNAT.start = time.Now()
+		nat.begin(t, &toNAT, 20000, 1)
+		if !eventually(10*time.Second, func() bool { return nat.count(t) == 1 }) {
+			t.Fatal("the first flow has not reached the router")
+		}
+		nat.begin(t, &toNAT, 20001, tries)
+		nat.awaitDrops(t, tries)
+		toNAT.end = time.Now()
+		traced := tr.stop()
+
 		t.Run("table_full", func(t *testing.T) {
-			r := newRouter(t)
-			r.nft(t, `
-				table inet label {
-					chain prerouting {
-						type filter hook prerouting priority -300
-						meta mark set 0x77
-					}
-				}`)
-			r.fill(t, fullOf)
-			setSysctl(t, sysctlMax, fullOf)
-			tr := observe(t, backend, []*netns{r.netns}, "--detail", "always")
-			var s sent
-			r.client.must(t, "wl-forward", func() error {
-				s.start = time.Now()
-				return connectTCP(&s, r.clientA, 20000, netip.AddrPortFrom(r.serveA, 80), tries, 0x1234)
-			})
-			r.awaitDrops(t, counters{}, tries)
-			s.end = time.Now()
-			traced := tr.stop()
 			wantCounters(t, tr.kernel[0], counters{"drop": tries})
 			if !traced {
 				return
 			}
-			tr.wantReasons(r.netns, map[string]uint64{"table_full": tries})
-			w := want{n: r.netns, family: "ipv4", hook: "prerouting", in: "rc", mark: 0x77, flags: "S", count: fullOf, max: fullOf}
-			each(t, tr.wantFlows("table_full", s.flows), func(e *event) error {
-				if err := w.check(e, &s); err != nil {
+			tr.wantReasons(t, full.netns, map[string]uint64{"table_full": tries})
+			w := want{n: full.netns, family: "ipv4", hook: "prerouting", in: "rc", mark: 0x77, flags: "S", count: fullOf, max: fullOf}
+			each(t, wantFlows(t, tr.of("table_full"), toFull.flows), func(e *event) error {
+				if err := w.check(e, &toFull); err != nil {
 					return err
 				}
 				return reversed(e.tuple, e.Reply, e.Proto)
 			})
 		})
 		t.Run("clash_dropped", func(t *testing.T) {
-			r := newRouter(t)
-			r.nft(t, onePort("ip", "10.2.0.1"))
-			tr := observe(t, backend, []*netns{r.netns})
-			var s sent
-			begin := func(sport uint16, n int) {
-				r.client.must(t, "wl-forward", func() error {
-					return connectTCP(&s, r.clientA, sport, netip.AddrPortFrom(r.serveA, 80), n, 0x1234)
-				})
-			}
-			s.start = time.Now()
-			begin(20000, 1)
-			if !eventually(10*time.Second, func() bool { return r.count(t) == 1 }) {
-				t.Fatal("the first flow has not reached the router")
-			}
-			begin(20001, tries)
-			r.awaitDrops(t, counters{}, tries)
-			s.end = time.Now()
-			traced := tr.stop()
-			wantCounters(t, tr.kernel[0], counters{"drop": tries, "insert_failed": tries})
+			wantCounters(t, tr.kernel[1], counters{"drop": tries, "insert_failed": tries})
 			if !traced {
 				return
 			}
-			tr.wantReasons(r.netns, map[string]uint64{"clash_dropped": tries})
-			w := want{n: r.netns, family: "ipv4", hook: "postrouting", in: "rc", out: "rs", flags: "S"}
-			each(t, tr.wantFlows("clash_dropped", s.flows[1:]), func(e *event) error {
-				if err := w.check(e, &s); err != nil {
+			tr.wantReasons(t, nat.netns, map[string]uint64{"clash_dropped": tries})
+			w := want{n: nat.netns, family: "ipv4", hook: "postrouting", in: "rc", out: "rs", flags: "S"}
+			each(t, wantFlows(t, tr.of("clash_dropped"), toNAT.flows[1:]), func(e *event) error {
+				if err := w.check(e, &toNAT); err != nil {
 					return err
 				}
-				return checkSNAT(e, s.flows[0], netip.MustParseAddr("10.2.0.1"))
+				return checkSNAT(e, toNAT.flows[0], netip.MustParseAddr("10.2.0.1"))
 			})
 		})
 	})

@@ -58,6 +58,14 @@ func (ns *netns) count(t *testing.T) int {
 	return n
 }
 
+// flush empties the netns's table.
+func (ns *netns) flush(t *testing.T) {
+	t.Helper()
+	if out, err := ns.run("conntrack", "-F"); err != nil {
+		t.Fatalf("conntrack -F: %v\n%s", err, out)
+	}
+}
+
 // fullNetns is a netns whose table is full of entries that nothing evicts.
 // The fill comes before the limit: the limit is global, and others need room
 // while there is no need for it yet.

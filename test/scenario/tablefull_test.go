@@ -7,6 +7,11 @@ import (
 	"testing"
 )
 
+const (
+	fullOf = 64 // entries in a full table
+	tries  = 40 // packets of new flows that each workload sends into it
+)
+
 // place is where a workload sends from and to, in a netns whose table is
 // full.
 type place struct {
@@ -18,99 +23,110 @@ type place struct {
 // places are the two ways out of a netns for each family: the loopback, and a
 // veth whose other end is in another netns. The neighbour is never asked for
 // its address: a packet refused at the output hook does not get that far.
-func places(t *testing.T, n *netns) map[string][]place {
+func places(t *testing.T, n *netns) []place {
 	t.Helper()
 	far := newNetns(t)
 	wire(t, n, "veth0", "10.1.0.1/24", far, "veth0", "10.1.0.2/24")
 	n.ip(t, "-6 addr add fd01::1/64 dev veth0 nodad")
 	addr := netip.MustParseAddr
-	return map[string][]place{
-		"ipv4": {
-			{"ipv4", addr("127.0.0.2"), addr("127.0.0.1"), "lo"},
-			{"ipv4", addr("10.1.0.1"), addr("10.1.0.2"), "veth0"},
-		},
-		"ipv6": {
-			{"ipv6", addr("::1"), addr("::1"), "lo"},
-			{"ipv6", addr("fd01::1"), addr("fd01::2"), "veth0"},
-		},
+	return []place{
+		{"ipv4", addr("127.0.0.2"), addr("127.0.0.1"), "lo"},
+		{"ipv4", addr("10.1.0.1"), addr("10.1.0.2"), "veth0"},
+		{"ipv6", addr("::1"), addr("::1"), "lo"},
+		{"ipv6", addr("fd01::1"), addr("fd01::2"), "veth0"},
 	}
 }
 
-const (
-	fullOf = 64 // entries in a full table
-	tries  = 40 // packets of new flows that each workload sends into it
-)
-
-// tableFull runs one workload for each place of a netns whose table is full,
-// and compares all that is said of its packets.
-func tableFull(t *testing.T, send func(s *sent, p place) error, refused func(*sent) []flow, more func(w *want, p place)) {
-	eachBackend(t, func(t *testing.T, backend string) {
-		for _, family := range []string{"ipv4", "ipv6"} {
-			t.Run(family, func(t *testing.T) {
-				n := fullNetns(t, fullOf)
-				at := places(t, n)[family]
-				tr := observe(t, backend, []*netns{n}, "--detail", "always")
-				workloads := make([]sent, len(at))
-				var all []flow
-				for i, p := range at {
-					s := &workloads[i]
-					n.must(t, "wl-full", func() error { return s.timed(func() error { return send(s, p) }) })
-					if len(s.flows) != tries {
-						t.Fatalf("the workload sent %d packets, want %d", len(s.flows), tries)
-					}
-					if lost := refused(s); len(lost) != tries {
-						t.Errorf("%d of %d packets were refused", len(lost), tries)
-					}
-					all = append(all, refused(s)...)
-				}
-				traced := tr.stop()
-				wantCounters(t, tr.kernel[0], counters{"drop": uint64(len(all))})
-				if !traced {
-					return
-				}
-				tr.wantReasons(n, map[string]uint64{"table_full": uint64(len(all))})
-				events := tr.wantFlows("table_full", all)
-				each(t, events, func(e *event) error {
-					i := 0
-					if e.Out != nil && *e.Out == at[1].dev {
-						i = 1
-					}
-					w := want{n: n, family: family, hook: "output", out: at[i].dev, mark: 0x1234, comm: "wl-full", count: fullOf, max: fullOf}
-					more(&w, at[i])
-					if err := w.check(e, &workloads[i]); err != nil {
-						return err
-					}
-					return reversed(e.tuple, e.Reply, e.Proto)
-				})
-			})
-		}
-	})
-}
-
-// TestTableFullTCP: SYNs of non-blocking connects into a full table. The
-// sender never learns: see connectTCP.
-func TestTableFullTCP(t *testing.T) {
-	tableFull(t, func(s *sent, p place) error {
+// protocols are what is sent into a full table.
+var protocols = []struct {
+	name string
+	send func(s *sent, p place) error
+	// silent: the sender does not learn that the packet was refused.
+	silent bool
+	fields func(w *want)
+}{
+	// SYNs of connects. The sender never learns: see connectTCP.
+	{"tcp", func(s *sent, p place) error {
 		return connectTCP(s, p.src, 20000, netip.AddrPortFrom(p.dst, 80), tries, 0x1234)
-	}, func(s *sent) []flow { return s.flows }, func(w *want, _ place) { w.flags = "S" })
-}
-
-// TestTableFullUDP: datagrams to new destinations; sendto says EPERM for each.
-func TestTableFullUDP(t *testing.T) {
-	tableFull(t, func(s *sent, p place) error {
+	}, true, func(w *want) { w.flags = "S" }},
+	// Datagrams to new destinations.
+	{"udp", func(s *sent, p place) error {
 		return sendUDP(s, p.src, netip.AddrPortFrom(p.dst, 5000), tries, 0x1234)
-	}, (*sent).refused, func(*want, place) {})
-}
-
-// TestTableFullICMP: echo requests, whose flows have a type, a code and an id
-// instead of ports.
-func TestTableFullICMP(t *testing.T) {
-	tableFull(t, func(s *sent, p place) error {
+	}, false, func(*want) {}},
+	// Echo requests, whose flows have a type, a code and an id instead of
+	// ports.
+	{"icmp", func(s *sent, p place) error {
 		return sendEchoes(s, p.src, p.dst, 700, tries, 0x1234)
-	}, (*sent).refused, func(w *want, p place) {
+	}, false, func(w *want) {
 		w.icmpType = 8
-		if p.family == "ipv6" {
+		if w.family == "ipv6" {
 			w.icmpType = 128
 		}
+	}},
+}
+
+// TestTableFull: packets of new flows into a table that is full of ASSURED
+// entries, which nothing evicts.
+func TestTableFull(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		n := fullNetns(t, fullOf)
+		at := places(t, n)
+		zoned := newNetns(t)
+		zoned.sink(t)
+		zoned.nft(t, track)
+		zoned.fill(t, fullOf)
+		tr := observe(t, backend, []*netns{n, zoned}, "--detail", "always")
+		workloads := make([]sent, len(protocols)*len(at))
+		var all []flow
+		for i, proto := range protocols {
+			for j, p := range at {
+				s := &workloads[i*len(at)+j]
+				n.must(t, "wl-full", func() error { return s.timed(func() error { return proto.send(s, p) }) })
+				lost := s.refused()
+				if proto.silent {
+					lost = s.flows
+				}
+				if len(lost) != tries {
+					t.Errorf("%d of %d packets were refused", len(lost), tries)
+				}
+				all = append(all, lost...)
+			}
+		}
+		var inZone sent
+		zoned.must(t, "wl-zone", func() error {
+			return inZone.timed(func() error {
+				return sendUDP(&inZone, netip.MustParseAddr("fd77::1"), netip.MustParseAddrPort("[fd99::1]:53"), tries, 0)
+			})
+		})
+		traced := tr.stop()
+		wantCounters(t, tr.kernel[0], counters{"drop": uint64(len(all))})
+		wantCounters(t, tr.kernel[1], counters{"drop": tries})
+		if !traced {
+			return
+		}
+		tr.wantReasons(t, n, map[string]uint64{"table_full": uint64(len(all))})
+		wantFlows(t, in(n, tr.of("table_full")), all)
+		for i, proto := range protocols {
+			for j, p := range at {
+				t.Run(proto.name+"_"+p.family+"_"+p.dev, func(t *testing.T) {
+					s := &workloads[i*len(at)+j]
+					w := want{n: n, family: p.family, hook: "output", out: p.dev, mark: 0x1234, comm: "wl-full", count: fullOf, max: fullOf}
+					proto.fields(&w)
+					each(t, in(n, tr.ofFlows("table_full", s.flows)), func(e *event) error {
+						if err := w.check(e, s); err != nil {
+							return err
+						}
+						return reversed(e.tuple, e.Reply, e.Proto)
+					})
+				})
+			}
+		}
+		// The zone that a rule gave the packet is told of a loss that happens
+		// before there is an entry to read it from.
+		t.Run("zone", func(t *testing.T) {
+			tr.wantReasons(t, zoned, map[string]uint64{"table_full": tries})
+			w := want{n: zoned, family: "ipv6", hook: "output", out: "dummy0", zone: 7, comm: "wl-zone"}
+			each(t, wantFlows(t, in(zoned, tr.of("table_full")), inZone.refused()), func(e *event) error { return w.check(e, &inZone) })
+		})
 	})
 }

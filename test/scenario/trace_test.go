@@ -5,6 +5,7 @@ package scenario
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"syscall"
 	"testing"
@@ -28,19 +29,36 @@ type trace struct {
 // Nothing is limited unless the test says otherwise.
 func observe(t *testing.T, backend string, ns []*netns, args ...string) *trace {
 	t.Helper()
-	tr := &trace{t: t, netns: ns}
-	if !*bare {
-		args = append([]string{"--backend", backend, "--rate", "0"}, args...)
-		tr.tracer = startTracer(t, args...)
+	return observeBy(t, backend, ns, args)[0]
+}
+
+// observeBy is observe by several ctwhys at once, one for each list of
+// arguments, that all watch the same. Starting takes most of a test's time,
+// and there are two CPUs.
+func observeBy(t *testing.T, backend string, ns []*netns, lists ...[]string) []*trace {
+	t.Helper()
+	traces := make([]*trace, len(lists))
+	for i, args := range lists {
+		traces[i] = &trace{t: t, netns: ns}
+		if !*bare {
+			traces[i].tracer = launchTracer(t, append([]string{"--backend", backend, "--rate", "0"}, args...)...)
+		}
+	}
+	for _, tr := range traces {
+		if tr.tracer != nil {
+			tr.tracer.waitReady(t, attachWithin)
+		}
 	}
 	for _, n := range ns {
 		c, err := readCounters(n)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr.before = append(tr.before, c)
+		for _, tr := range traces {
+			tr.before = append(tr.before, c)
+		}
 	}
-	return tr
+	return traces
 }
 
 // stop reads the counters again, ends ctwhy, and holds its summary against
@@ -113,7 +131,7 @@ func checkNetns(t *testing.T, s *summary, n *netns, kernel counters) {
 		}
 		return
 	}
-	if !sum.Reconciled {
+	if sum.Reconciled == nil || !*sum.Reconciled {
 		t.Errorf("not reconciled: %v", sum)
 	}
 	if sum.Name != n.name {
@@ -148,8 +166,8 @@ func checkNetns(t *testing.T, s *summary, n *netns, kernel counters) {
 }
 
 // wantReasons fails the test unless exactly these reasons were counted in n.
-func (tr *trace) wantReasons(n *netns, want map[string]uint64) {
-	tr.t.Helper()
+func (tr *trace) wantReasons(t *testing.T, n *netns, want map[string]uint64) {
+	t.Helper()
 	got := map[string]uint64{}
 	if sum := tr.summary.netnsOf(n); sum != nil {
 		for reason, y := range sum.Reasons {
@@ -160,7 +178,7 @@ func (tr *trace) wantReasons(n *netns, want map[string]uint64) {
 	}
 	for reason := range fates {
 		if got[reason] != want[reason] {
-			tr.t.Errorf("netns %s: ctwhy counted %d %s, want %d", n.name, got[reason], reason, want[reason])
+			t.Errorf("netns %s: ctwhy counted %d %s, want %d", n.name, got[reason], reason, want[reason])
 		}
 	}
 }
@@ -176,31 +194,46 @@ func (tr *trace) of(reason string) []*event {
 	return events
 }
 
+// ofFlows are the events of one reason and these flows.
+func (tr *trace) ofFlows(reason string, flows []flow) []*event {
+	wanted := map[flow]bool{}
+	for _, f := range flows {
+		wanted[f] = true
+	}
+	return slices.DeleteFunc(tr.of(reason), func(e *event) bool { return !wanted[e.flow()] })
+}
+
+// in are the events of one netns.
+func in(n *netns, events []*event) []*event {
+	return slices.DeleteFunc(events, func(e *event) bool { return e.Netns.ID != n.inode })
+}
+
 // missing is why this reason cannot be seen, in the first line of coverage.
 func (tr *trace) missing(t *testing.T, reason string) string {
 	t.Helper()
 	if len(tr.coverage) == 0 {
 		t.Fatal("no coverage was printed")
 	}
-	r, ok := tr.coverage[0].Reasons[reason]
-	if !ok {
-		t.Fatalf("coverage is silent on %s", reason)
+	for _, r := range tr.coverage[0].Reasons {
+		if r.Reason == reason {
+			return r.Missing
+		}
 	}
-	return r.Missing
+	t.Fatalf("coverage is silent on %s", reason)
+	return ""
 }
 
-// wantFlows fails the test unless the events of this reason are of exactly
-// these flows, and returns them. A flow may have several events where its
-// packet was sent again.
-func (tr *trace) wantFlows(reason string, want []flow) []*event {
-	tr.t.Helper()
+// wantFlows fails the test unless the events are of exactly these flows, and
+// returns them. A flow may have several events where its packet was sent
+// again.
+func wantFlows(t *testing.T, events []*event, want []flow) []*event {
+	t.Helper()
 	missing := map[flow]bool{}
 	for _, f := range want {
 		missing[f] = true
 	}
 	known := len(missing)
 	seen := map[flow]bool{}
-	events := tr.of(reason)
 	var strange []string
 	for _, e := range events {
 		f := e.flow()
@@ -212,7 +245,7 @@ func (tr *trace) wantFlows(reason string, want []flow) []*event {
 		}
 	}
 	if len(strange) > 0 {
-		tr.t.Errorf("%d events of %s are of flows that the workload did not send or that were not lost, such as %s", len(strange), reason, strange[0])
+		t.Errorf("%d events are of flows that the workload did not send or that were not lost, such as %s", len(strange), strange[0])
 	}
 	if len(missing) > 0 {
 		var first []string
@@ -220,7 +253,7 @@ func (tr *trace) wantFlows(reason string, want []flow) []*event {
 			first = append(first, f.String())
 		}
 		sort.Strings(first)
-		tr.t.Errorf("%d of %d lost flows have no event of %s, such as %s", len(missing), known, reason, first[0])
+		t.Errorf("%d of %d lost flows have no event, such as %s", len(missing), known, first[0])
 	}
 	return events
 }
