@@ -41,7 +41,7 @@ static __always_inline bool end_early_drop(struct scope *scope, struct net *net,
 }
 
 /* An allocation that succeeded: the early_drop in it, if any, is over. */
-static __always_inline int on_alloc_done(struct net *net, __u32 hash)
+static SLOW_PATH int on_alloc_done(struct net *net, __u32 hash)
 {
 	end_early_drop(scope_find(), net, hash);
 	return 0;
@@ -65,7 +65,7 @@ static __always_inline enum reason why_alloc_failed(struct scope *scope, struct 
 	return REASON_NO_MEMORY;
 }
 
-static __always_inline int on_alloc_failed(struct net *net, const struct nf_conntrack_zone *zone,
+static SLOW_PATH int on_alloc_failed(struct net *net, const struct nf_conntrack_zone *zone,
 					   const struct nf_conntrack_tuple *orig,
 					   const struct nf_conntrack_tuple *reply, __u32 hash)
 {
@@ -94,7 +94,7 @@ static __always_inline int on_alloc_failed(struct net *net, const struct nf_conn
  * and the entry had not expired (those are reaped in passing, and not
  * counted), it is a victim.
  */
-static __always_inline int on_entry_unlinked(struct nf_conn *ct)
+static SLOW_PATH int on_entry_unlinked(struct nf_conn *ct)
 {
 	struct scope *scope;
 	struct event *event;

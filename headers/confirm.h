@@ -92,7 +92,7 @@ static __always_inline int on_clash_resolved(struct sk_buff *skb,
  * entry that is confirmed after all belongs to another packet that shares it;
  * that moves no counter that is told here.
  */
-static __always_inline int on_confirm_refused(struct sk_buff *skb)
+static SLOW_PATH int on_confirm_refused(struct sk_buff *skb)
 {
 	__u64 key = (__u64)skb;
 	struct clash *clash = bpf_map_lookup_elem(&clashes, &key);

@@ -6,6 +6,12 @@
 #ifndef __CTWHY_KERNEL_H__
 #define __CTWHY_KERNEL_H__
 
+/*
+ * A function of its own, so that the programs that mostly have nothing to do
+ * save no registers and make no room on the stack for it.
+ */
+#define SLOW_PATH __noinline
+
 /* include/uapi/linux/netfilter.h */
 #define NF_DROP 0
 #define NF_ACCEPT 1
