@@ -60,9 +60,9 @@ test-vm: ## everything that needs a kernel of its own, on every kernel of the ma
 	@scripts/setup build lab
 	go test -count=1 -timeout 40m -run '$(RUN)' ./test/matrix -scenario '$(SCENARIO)'
 
-demo: build ## a full table, a DNS race and what ctwhy says of them, in a VM
+demo: build ## a full table and what ctwhy says of it, in a VM
 	@scripts/setup build lab
-	test/demo/run
+	scripts/demo
 
 bench: build ## what tracing costs, in guest instructions
 	@scripts/setup build bench

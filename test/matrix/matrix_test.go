@@ -19,7 +19,7 @@ import (
 var guestRun = flag.String("scenario", "", "run only the scenarios that match, as -run")
 
 // scenarioTime is for one kernel: a test that hangs must not eat the others' time.
-const scenarioTime = 5 * time.Minute
+const scenarioTime = 10 * time.Minute
 
 // TestScenarios runs test/scenario in a VM of each kernel.
 func TestScenarios(t *testing.T) {
@@ -36,7 +36,7 @@ func TestScenarios(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), scenarioTime+time.Minute)
 		defer cancel()
 		start := time.Now()
-		var out bytes.Buffer
+		var out, console bytes.Buffer
 		exit, err := vm.Run(ctx, k, vm.Options{
 			Command:  []string{"/scenario.test", "-test.v", "-test.timeout", scenarioTime.String(), "-test.run", *guestRun},
 			Binaries: []string{"ip", "nft", "conntrack"},
@@ -45,7 +45,8 @@ func TestScenarios(t *testing.T) {
 				"/scenario.test":      scenario,
 				"/lib/ctwhy_dying.ko": ko,
 			},
-			Stdout: verbose(&out),
+			Stdout:  verbose(&out),
+			Console: &console,
 		})
 		tests := judge(out.String())
 		switch {
@@ -55,6 +56,9 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("exit %d; the guest said:\n%s", exit, failures(&out))
 		case tests.passed == 0:
 			t.Errorf("no test ran; the guest said:\n%s", &out)
+		}
+		if t.Failed() && err == nil && console.Len() > 0 {
+			t.Logf("the kernel said:\n%s", &console)
 		}
 		t.Logf("Linux %s: %d passed, %d skipped, %d failed, in %.0f s", k, tests.passed, tests.skipped, tests.failed, time.Since(start).Seconds())
 	})
