@@ -28,13 +28,31 @@ type tracer struct {
 	cmd    *exec.Cmd
 	began  time.Time
 	ready  time.Duration // from exec to the ready file
-	stderr bytes.Buffer
+	stderr output
 
 	mu  sync.Mutex
 	doc document
 	err error // the first line that broke the contract
 
 	exited chan error // what Wait said, once
+}
+
+// output is what a process has printed so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // command is ctwhy with these arguments.
@@ -104,7 +122,7 @@ func (tr *tracer) waitReady(t *testing.T, within time.Duration) {
 		select {
 		case err := <-tr.exited:
 			tr.exited <- err
-			t.Fatalf("ctwhy ended instead of attaching: %v\n%s", err, tr.stderr.String())
+			t.Fatalf("ctwhy ended instead of attaching: %v\n%s", err, head(tr.stderr.String()))
 		default:
 		}
 		return tr.isReady()
@@ -114,7 +132,7 @@ func (tr *tracer) waitReady(t *testing.T, within time.Duration) {
 		// The stacks say where it hangs.
 		_ = tr.cmd.Process.Signal(syscall.SIGQUIT)
 		<-tr.exited
-		t.Fatalf("ctwhy was not ready within %v\n%s", within, tr.stderr.String())
+		t.Fatalf("ctwhy was not ready within %v\n%s", within, head(tr.stderr.String()))
 	}
 }
 
@@ -134,7 +152,7 @@ func (tr *tracer) await(t *testing.T, what string, ok func(*document) bool) {
 func (tr *tracer) stop(t *testing.T, sig syscall.Signal) *document {
 	t.Helper()
 	if err := tr.cmd.Process.Signal(sig); err != nil {
-		t.Fatalf("signal ctwhy: %v\n%s", err, tr.stderr.String())
+		t.Fatalf("signal ctwhy: %v\n%s", err, head(tr.stderr.String()))
 	}
 	return tr.wait(t, endWithin)
 }
@@ -143,13 +161,13 @@ func (tr *tracer) stop(t *testing.T, sig syscall.Signal) *document {
 func (tr *tracer) wait(t *testing.T, within time.Duration) *document {
 	t.Helper()
 	if err := tr.end(t, within); err != nil {
-		t.Fatalf("ctwhy: %v\n%s", err, tr.stderr.String())
+		t.Fatalf("ctwhy: %v\n%s", err, head(tr.stderr.String()))
 	}
 	if tr.err != nil {
 		t.Fatalf("ctwhy broke its contract: %v", tr.err)
 	}
 	if tr.doc.summary == nil {
-		t.Fatalf("ctwhy ended without a summary\n%s", tr.stderr.String())
+		t.Fatalf("ctwhy ended without a summary\n%s", head(tr.stderr.String()))
 	}
 	return &tr.doc
 }
@@ -163,9 +181,19 @@ func (tr *tracer) end(t *testing.T, within time.Duration) error {
 	case <-time.After(within):
 		_ = tr.cmd.Process.Signal(syscall.SIGQUIT)
 		<-tr.exited
-		t.Fatalf("ctwhy had not ended after %v\n%s", within, tr.stderr.String())
+		t.Fatalf("ctwhy had not ended after %v\n%s", within, head(tr.stderr.String()))
 		return nil
 	}
+}
+
+// head is the beginning of a process's words, without most of the stacks that
+// SIGQUIT makes Go print.
+func head(s string) string {
+	const most = 4000
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
 }
 
 // eventually asks until ok or too late.

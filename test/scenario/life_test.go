@@ -1,0 +1,180 @@
+//go:build guest
+
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+)
+
+// readyWithin is what ctwhy promises under emulation, from exec to the ready
+// file.
+const readyWithin = 5 * time.Second
+
+// TestReady: how long ctwhy needs until it is attached. The best of three
+// counts: the machine that emulates this one has other work too.
+func TestReady(t *testing.T) {
+	if *bare {
+		t.Skip("there is nothing to start without ctwhy")
+	}
+	eachBackend(t, func(t *testing.T, backend string) {
+		best := time.Duration(0)
+		for range 3 {
+			tr := startTracer(t, "--backend", backend)
+			doc := tr.stop(t, syscall.SIGINT)
+			if len(doc.coverage) == 0 {
+				t.Error("no coverage was printed")
+			}
+			if best == 0 || tr.ready < best {
+				best = tr.ready
+			}
+			if best < readyWithin {
+				break
+			}
+		}
+		t.Logf("ready after %v", best)
+		if best > readyWithin {
+			t.Errorf("ready after %v, want %v", best, readyWithin)
+		}
+	})
+}
+
+// TestEnd: every way to end a trace gives a summary that reconciles and
+// status 0.
+func TestEnd(t *testing.T) {
+	if *bare {
+		t.Skip("there is nothing to end without ctwhy")
+	}
+	n := fullNetns(t, fullOf)
+	n.sink(t)
+	send := func(t *testing.T, packets int) {
+		t.Helper()
+		var s sent
+		n.must(t, "wl-end", func() error {
+			return sendUDP(&s, netip.MustParseAddr("10.77.0.1"), netip.MustParseAddrPort("10.99.0.1:1000"), packets, 0)
+		})
+	}
+	reconciled := func(t *testing.T, doc *document, shown int) {
+		t.Helper()
+		if len(doc.events) != shown {
+			t.Errorf("%d events were shown, want %d", len(doc.events), shown)
+		}
+		sum := doc.summary.netnsOf(n)
+		if sum == nil || sum.Reconciled == nil || !*sum.Reconciled {
+			t.Errorf("not reconciled: %v", sum)
+		}
+	}
+	seconds := func(t *testing.T, doc *document, least, most float64) {
+		t.Helper()
+		if s := doc.summary.Seconds; s < least || s > most {
+			t.Errorf("the trace took %v s by its summary, want %v to %v", s, least, most)
+		}
+	}
+	for name, sig := range map[string]syscall.Signal{"sigint": syscall.SIGINT, "sigterm": syscall.SIGTERM} {
+		t.Run(name, func(t *testing.T) {
+			tr := startTracer(t)
+			begin := time.Now()
+			send(t, tries)
+			doc := tr.stop(t, sig)
+			reconciled(t, doc, tries)
+			seconds(t, doc, 0, time.Since(begin).Seconds()+0.1)
+			if tr.isReady() {
+				t.Error("the ready file is still there")
+			}
+		})
+	}
+	t.Run("for", func(t *testing.T) {
+		tr := startTracer(t, "--for", "2s")
+		send(t, tries)
+		doc := tr.wait(t, 2*time.Second+endWithin)
+		reconciled(t, doc, tries)
+		seconds(t, doc, 2, 4)
+	})
+	t.Run("stop-after", func(t *testing.T) {
+		tr := startTracer(t, "--stop-after", "5", "--for", "30s")
+		send(t, tries)
+		doc := tr.wait(t, endWithin)
+		reconciled(t, doc, 5)
+		seconds(t, doc, 0, 29)
+	})
+}
+
+// TestKilled: after kill -9 nothing of ctwhy is left in the kernel: no
+// program, no map, no link, no kprobe, no file. The kernel takes a process's
+// BPF objects back after it has ended, so this waits a moment for it.
+func TestKilled(t *testing.T) {
+	if *bare {
+		t.Skip("there is nothing to kill without ctwhy")
+	}
+	eachBackend(t, func(t *testing.T, backend string) {
+		before := leftovers(t)
+		tr := startTracer(t, "--backend", backend, "--detail", "always")
+		if during := leftovers(t); len(during) <= len(before) {
+			t.Fatalf("ctwhy runs, but the kernel has nothing of it: %v", during)
+		}
+		if err := tr.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.end(t, endWithin); err == nil {
+			t.Error("ctwhy ended with status 0")
+		}
+		var after []string
+		if !eventually(10*time.Second, func() bool {
+			after = leftovers(t)
+			return len(after) <= len(before)
+		}) {
+			t.Errorf("these are left: %v, before it was %v", after, before)
+		}
+	})
+}
+
+// leftovers lists what a tracer could leave behind in this kernel.
+func leftovers(t *testing.T) []string {
+	t.Helper()
+	var left []string
+	for id := ebpf.ProgramID(0); ; {
+		next, err := ebpf.ProgramGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, fmt.Sprintf("program %d", next))
+		id = next
+	}
+	for id := ebpf.MapID(0); ; {
+		next, err := ebpf.MapGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, fmt.Sprintf("map %d", next))
+		id = next
+	}
+	for _, file := range []string{"/sys/kernel/tracing/kprobe_events", "/sys/kernel/debug/kprobes/list"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			left = append(left, "kprobe "+strings.TrimSpace(line))
+		}
+	}
+	pinned, err := filepath.Glob("/sys/fs/bpf/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(left, pinned...)
+}
