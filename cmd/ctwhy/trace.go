@@ -133,11 +133,18 @@ func traceSink(format string, stdout, stderr io.Writer) (trace.Sink, error) {
 	return render.NewText(stdout, stderr, render.TextOptions{Color: colour(stdout), Home: home.ID}), nil
 }
 
-// colour is for terminals only, and not for those who don't want it
-// (https://no-color.org).
+// colour is for terminals, but for those who don't want it
+// (https://no-color.org), and for those who say that what reads the output
+// ends at one (https://bixense.com/clicolors).
 func colour(w io.Writer) bool {
+	if os.Getenv("NO_COLOR") != "" {
+		return false
+	}
+	if force := os.Getenv("CLICOLOR_FORCE"); force != "" && force != "0" {
+		return true
+	}
 	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // canTrace says in a sentence why this machine can't be traced, and what to do.

@@ -1,0 +1,69 @@
+// Command demo shows ctwhy's main job on real traffic: it boots a machine of
+// the lab, where it is safe to fill the conntrack table, and runs ctwhy trace
+// beside programs that lose packets there.
+//
+//	go run ./test/demo [-kernel 6.12]
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"golang.org/x/term"
+
+	"github.com/ctwhy/ctwhy/test/vm"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	series := flag.String("kernel", "6.12", "`SERIES` of the kernel")
+	flag.Parse()
+	if err := run(ctx, *series); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, series string) error {
+	dir, err := os.MkdirTemp("", "ctwhy-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	files := map[string]string{}
+	for name, pkg := range map[string]string{"ctwhy": "./cmd/ctwhy", "demo": "./test/demo/guest"} {
+		bin := filepath.Join(dir, name)
+		build := exec.CommandContext(ctx, "go", "build", "-o", bin, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			return fmt.Errorf("build %s: %w", pkg, err)
+		}
+		files["/"+name] = bin
+	}
+	kernel, err := vm.Open(ctx, series, os.Stderr)
+	if err != nil {
+		return err
+	}
+	command := []string{"/demo"}
+	if term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" {
+		command = []string{"env", "CLICOLOR_FORCE=1", "/demo"}
+	}
+	fmt.Fprintf(os.Stderr, "demo: booting Linux %s\n", kernel.Release)
+	exit, err := vm.Run(ctx, kernel, vm.Options{
+		Command:  command,
+		Binaries: []string{"ip", "nft", "conntrack"},
+		Files:    files,
+		Stdout:   os.Stdout,
+	})
+	if err == nil && exit != 0 {
+		err = fmt.Errorf("the guest's exit code is %d", exit)
+	}
+	return err
+}
