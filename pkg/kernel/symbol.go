@@ -3,6 +3,7 @@ package kernel
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -72,7 +73,7 @@ func scanSymbols(r io.Reader, names []string) (Symbols, error) {
 	in := bufio.NewReaderSize(r, 1<<18)
 	for {
 		line, err := in.ReadSlice('\n')
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			return Symbols{}, fmt.Errorf("line longer than %d bytes", in.Size())
 		}
 		if len(line) > 0 {

@@ -127,7 +127,7 @@ func reconcile(n *event.NetnsSummary, before, after *reading) {
 		}
 		expected.Add(t.Reason.Moves(), packets)
 	}
-	slack := most.Counters.Values()
+	slack := most.Values()
 	for i, name := range event.CounterNames() {
 		slack[i] -= certain.Values()[i]
 		if !told(certain.Has, name) {

@@ -116,7 +116,7 @@ func spray(fd, batch int, want unix.Errno) error {
 	for i := range batchSize {
 		to := loopback(uint32(batch*batchSize+i+1), discard)
 		if errno := send(fd, &to); errno != want {
-			return fmt.Errorf("send to %v: %d (%v), expected %d", to.Addr, errno, errno, want)
+			return fmt.Errorf("send to %v: %w, expected error %d", to.Addr, errno, int(want))
 		}
 	}
 	return nil

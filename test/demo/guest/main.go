@@ -190,7 +190,7 @@ func overflow() error {
 		fmt.Printf("%s", out)
 		var failed *exec.ExitError
 		if !errors.As(err, &failed) || failed.ExitCode() != 1 {
-			return fmt.Errorf("nc into a full table: %v", err)
+			return fmt.Errorf("nc into a full table: %w", err)
 		}
 	}
 	say("conntrack -I, into the full table")
