@@ -17,12 +17,13 @@ import (
 
 // machine is a running QEMU.
 type machine struct {
-	ctx     context.Context
-	cmd     *exec.Cmd
-	port    *os.File // what the guest sends
-	console *tail
-	exited  chan error    // how QEMU ended
-	done    chan struct{} // closed then
+	ctx      context.Context
+	cmd      *exec.Cmd
+	emulated bool
+	port     *os.File // what the guest sends
+	console  *tail
+	exited   chan error    // how QEMU ended
+	done     chan struct{} // closed then
 }
 
 // boot starts QEMU.
@@ -39,7 +40,7 @@ func boot(ctx context.Context, k Kernel, o Options, initrd string) (*machine, er
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{ctx: ctx, console: &tail{w: o.Console}, exited: make(chan error, 1), done: make(chan struct{})}
+	m := &machine{ctx: ctx, emulated: accel == "tcg" && !o.ICount, console: &tail{w: o.Console}, exited: make(chan error, 1), done: make(chan struct{})}
 	m.cmd = exec.CommandContext(ctx, qemu, args...)
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
 	// An orphaned QEMU would burn a CPU until its guest's command ends.
@@ -142,6 +143,15 @@ func arguments(accel string, k Kernel, o Options, initrd string) ([]string, erro
 		"-kernel", k.Image, "-initrd", initrd, "-append", strings.Join(cmdline, " ")), nil
 }
 
+// ErrEmulation says that the guest was killed by a known fault of the emulator:
+// the run tells nothing, and may be repeated.
+//
+// When a guest's CPU changes code (a static key, a probe) that another is about
+// to run for the first time, QEMU may keep a translation of the int3 that Linux
+// puts there meanwhile, and the kernel doesn't know of it later. QEMU before 8.1
+// does it once in some hundred changes, later ones once in many thousand.
+var ErrEmulation = errors.New("the emulator ran an int3 that was no longer there")
+
 // stop ends the machine. It returns err with what is known of its cause; nil if
 // err is nil.
 func (m *machine) stop(err error) error {
@@ -149,7 +159,7 @@ func (m *machine) stop(err error) error {
 	case exit := <-m.exited: // by itself: a panic, or QEMU's own complaint
 		err = errors.Join(err, exit)
 	default:
-		if err == errNoMark { // it is on its way out: hear its last words
+		if errors.Is(err, errNoMark) { // it is on its way out: hear its last words
 			err = errors.Join(err, <-m.exited)
 		} else {
 			m.cmd.Process.Kill()
@@ -162,6 +172,8 @@ func (m *machine) stop(err error) error {
 	}
 	if cause := context.Cause(m.ctx); cause != nil {
 		err = cause
+	} else if m.emulated && strings.Contains(m.console.String(), "Oops: int3:") {
+		err = fmt.Errorf("%w: %w", ErrEmulation, err)
 	}
 	return fmt.Errorf("%w\nthe console's end:\n%s", err, m.console)
 }
