@@ -17,7 +17,7 @@ func TestDyingModule(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		exit, err := vm.Run(t.Context(), k, vm.Options{
+		exit, err := run(t.Context(), t, k, vm.Options{
 			Command:  []string{"sh", "-e", "/dying.sh"},
 			Binaries: []string{"ip", "nft", "conntrack"},
 			Files: map[string]string{
@@ -27,7 +27,7 @@ func TestDyingModule(t *testing.T) {
 			},
 			CPUs:   1, // the counters are by CPU
 			Stdout: &out,
-		})
+		}, &out)
 		if err != nil || exit != 0 {
 			t.Fatalf("exit %d, error %v\n%s", exit, err, &out)
 		}

@@ -20,14 +20,14 @@ func TestLab(t *testing.T) {
 		back := filepath.Join(t.TempDir(), "back")
 		content := bytes.Repeat([]byte("\x00\r\n\xffctwhy"), 1<<17)
 		var out bytes.Buffer
-		exit, err := vm.Run(t.Context(), k, vm.Options{
+		exit, err := run(t.Context(), t, k, vm.Options{
 			Command:  []string{"sh", "/lab.sh", "two words"},
 			Binaries: []string{"ip", "nft", "conntrack"},
 			Files:    map[string]string{"/lab.sh": "testdata/lab.sh"},
 			Out:      map[string]string{"/tmp/back": back},
 			Stdin:    bytes.NewReader(content),
 			Stdout:   &out,
-		})
+		}, &out)
 		if err != nil || exit != 42 {
 			t.Fatalf("exit %d, error %v\n%s", exit, err, &out)
 		}

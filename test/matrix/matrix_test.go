@@ -3,6 +3,7 @@ package matrix
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"io"
 	"os"
@@ -37,7 +38,7 @@ func TestScenarios(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		var out, console bytes.Buffer
-		exit, err := vm.Run(ctx, k, vm.Options{
+		exit, err := run(ctx, t, k, vm.Options{
 			Command:  []string{"/scenario.test", "-test.v", "-test.timeout", scenarioTime.String(), "-test.run", *guestRun},
 			Binaries: []string{"ip", "nft", "conntrack"},
 			Files: map[string]string{
@@ -47,7 +48,7 @@ func TestScenarios(t *testing.T) {
 			},
 			Stdout:  verbose(&out),
 			Console: &console,
-		})
+		}, &out, &console)
 		tests := judge(out.String())
 		switch {
 		case err != nil:
@@ -62,6 +63,26 @@ func TestScenarios(t *testing.T) {
 		}
 		t.Logf("Linux %s: %d passed, %d skipped, %d failed, in %.0f s", k, tests.passed, tests.skipped, tests.failed, time.Since(start).Seconds())
 	})
+}
+
+// run is vm.Run, repeated if the emulator failed. The buffers that o writes to,
+// and its input, begin anew then.
+func run(ctx context.Context, t *testing.T, k vm.Kernel, o vm.Options, buffers ...*bytes.Buffer) (exit int, err error) {
+	for range 3 {
+		for _, b := range buffers {
+			b.Reset()
+		}
+		if in, ok := o.Stdin.(io.Seeker); ok {
+			if _, err := in.Seek(0, io.SeekStart); err != nil {
+				return 0, err
+			}
+		}
+		if exit, err = vm.Run(ctx, k, o); !errors.Is(err, vm.ErrEmulation) {
+			break
+		}
+		t.Logf("once more: %v", err)
+	}
+	return exit, err
 }
 
 // eachKernel runs f as a subtest for each kernel of the matrix, one after the
