@@ -54,12 +54,15 @@ SEC("kretprobe/__nf_conntrack_alloc")
 int alloc_kretprobe(struct pt_regs *ctx)
 {
 	struct frame *frame = frame_leave(ctx, HOOKED_ALLOC);
+	bool failed = is_err((void *)PT_REGS_RC(ctx));
 
-	if (is_err((void *)PT_REGS_RC(ctx)))
-		return frame ? on_alloc_failed((void *)frame->args[0], (void *)frame->args[1],
-					       (void *)frame->args[2], (void *)frame->args[3],
-					       frame->args[5]) : unpaired();
-	return early_drops && frame ? on_alloc_done((void *)frame->args[0], frame->args[5]) : 0;
+	if (!frame)
+		return failed ? unpaired() : 0;
+	if (failed)
+		return on_alloc_failed((void *)frame->args[0], (void *)frame->args[1],
+				       (void *)frame->args[2], (void *)frame->args[3],
+				       frame->args[5]);
+	return early_drops ? on_alloc_done((void *)frame->args[0], frame->args[5]) : 0;
 }
 
 /*
@@ -108,8 +111,8 @@ int BPF_PROG(clash_fentry, struct sk_buff *skb)
 }
 
 SEC("fexit/nf_ct_resolve_clash")
-int BPF_PROG(clash_fexit, struct sk_buff *skb, struct nf_conntrack_tuple_hash *h,
-	     __u32 reply_hash, int ret)
+int BPF_PROG(clash_fexit, struct sk_buff *skb, struct nf_conntrack_tuple_hash *h, __u32 reply_hash,
+	     int ret)
 {
 	return on_clash_resolved(skb, h, ret);
 }

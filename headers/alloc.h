@@ -66,15 +66,15 @@ static __always_inline enum reason why_alloc_failed(struct scope *scope, struct 
 }
 
 static SLOW_PATH int on_alloc_failed(struct net *net, const struct nf_conntrack_zone *zone,
-					   const struct nf_conntrack_tuple *orig,
-					   const struct nf_conntrack_tuple *reply, __u32 hash)
+				     const struct nf_conntrack_tuple *orig,
+				     const struct nf_conntrack_tuple *reply, __u32 hash)
 {
 	struct scope *scope = scope_find();
 	struct loss loss = {
 		.net = net,
 		.orig = orig,
 		.reason = why_alloc_failed(scope, net, hash),
-		.netlink = !hash,	/* only a packet's entry comes with its hash */
+		.netlink = !hash, /* only a packet's entry comes with its hash */
 	};
 	struct event *event = begin_event(&loss);
 

@@ -57,8 +57,8 @@ static __always_inline enum reason how_clash_ended(struct clash *clash, struct s
 }
 
 /* The locks of both hash buckets are still held, so the winner stays. */
-static __always_inline int on_clash_resolved(struct sk_buff *skb,
-					     struct nf_conntrack_tuple_hash *h, int verdict)
+static __always_inline int on_clash_resolved(struct sk_buff *skb, struct nf_conntrack_tuple_hash *h,
+					     int verdict)
 {
 	__u64 key = (__u64)skb;
 	struct clash *clash = bpf_map_lookup_elem(&clashes, &key);

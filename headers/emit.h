@@ -38,15 +38,15 @@ __u32 counting;
 struct budget {
 	__u64 second;
 	__u64 used;
-	__u64 tick;	/* when it was found empty, in jiffies */
+	__u64 tick; /* when it was found empty, in jiffies */
 };
 struct budget budgets[REASON_END];
 
 /* A loss, as the hooks describe it. */
 struct loss {
 	struct net *net;
-	const struct nf_conntrack_tuple *orig;	/* either where it stands in the kernel, */
-	const struct tuple *read;		/* or read before it went */
+	const struct nf_conntrack_tuple *orig; /* either where it stands in the kernel, */
+	const struct tuple *read;	       /* or read before it went */
 	enum reason reason;
 	bool netlink;
 };

@@ -32,12 +32,12 @@ struct {
 } frames SEC(".maps");
 
 #if defined(__TARGET_ARCH_x86)
-#define ARG6(ctx) BPF_CORE_READ((ctx), r9)
-#define RETURN_POPS 8		/* ret takes the return address off the stack */
+#define ARG6(ctx)   BPF_CORE_READ((ctx), r9)
+#define RETURN_POPS 8 /* ret takes the return address off the stack */
 #elif defined(__TARGET_ARCH_arm64)
-#define ARG6(ctx) PT_REGS_ARM64_ARG6(ctx)
+#define ARG6(ctx)		PT_REGS_ARM64_ARG6(ctx)
 #define PT_REGS_ARM64_ARG6(ctx) BPF_CORE_READ((const struct user_pt_regs *)(ctx), regs[5])
-#define RETURN_POPS 0		/* the return address is in a register */
+#define RETURN_POPS		0 /* the return address is in a register */
 #endif
 
 static __always_inline int frame_enter(struct pt_regs *ctx, enum hooked hooked)

@@ -13,29 +13,29 @@
 #define SLOW_PATH __noinline
 
 /* include/uapi/linux/netfilter.h */
-#define NF_DROP 0
-#define NF_ACCEPT 1
-#define NF_INET_PRE_ROUTING 0
-#define NF_INET_LOCAL_IN 1
-#define NF_INET_LOCAL_OUT 3
+#define NF_DROP		     0
+#define NF_ACCEPT	     1
+#define NF_INET_PRE_ROUTING  0
+#define NF_INET_LOCAL_IN     1
+#define NF_INET_LOCAL_OUT    3
 #define NF_INET_POST_ROUTING 4
-#define NFPROTO_IPV4 2
-#define NFPROTO_IPV6 10
+#define NFPROTO_IPV4	     2
+#define NFPROTO_IPV6	     10
 
 /* include/uapi/linux/netfilter/nf_conntrack_common.h */
 #define IPS_CONFIRMED (1 << 3)
-#define IPS_DYING (1 << 9)
+#define IPS_DYING     (1 << 9)
 #define IPS_NAT_CLASH (1 << 12)
 
-#define NFCT_PTRMASK (~7UL)	/* include/linux/skbuff.h */
-#define SKB_DST_PTRMASK (~1UL)
-#define MAX_ERRNO 4095		/* include/linux/err.h */
-#define PF_KTHREAD 0x00200000	/* include/linux/sched.h */
-#define SOFTIRQ_SERVING 0x100	/* include/linux/preempt.h: SOFTIRQ_OFFSET */
+#define NFCT_PTRMASK	 (~7UL) /* include/linux/skbuff.h */
+#define SKB_DST_PTRMASK	 (~1UL)
+#define MAX_ERRNO	 4095	    /* include/linux/err.h */
+#define PF_KTHREAD	 0x00200000 /* include/linux/sched.h */
+#define SOFTIRQ_SERVING	 0x100	    /* include/linux/preempt.h: SOFTIRQ_OFFSET */
 #define HARDIRQ_NMI_MASK 0xff0000
-#define RTCF_LOCAL 0x80000000	/* include/uapi/linux/in_route.h */
-#define RTF_LOCAL 0x80000000	/* include/uapi/linux/ipv6_route.h */
-#define TCP_TIME_WAIT 6		/* include/net/tcp_states.h */
+#define RTCF_LOCAL	 0x80000000 /* include/uapi/linux/in_route.h */
+#define RTF_LOCAL	 0x80000000 /* include/uapi/linux/ipv6_route.h */
+#define TCP_TIME_WAIT	 6	    /* include/net/tcp_states.h */
 #define TCP_NEW_SYN_RECV 12
 
 static __always_inline bool is_err(const void *p)
@@ -101,8 +101,7 @@ static __always_inline s64 preempt_count(void)
 	if (bpf_probe_read_kernel(&offset, sizeof(offset),
 				  (void *)(config.per_cpu_offset + cpu * sizeof(offset))))
 		return -1;
-	if (bpf_probe_read_kernel(&count, sizeof(count),
-				  (void *)(config.preempt_count + offset)))
+	if (bpf_probe_read_kernel(&count, sizeof(count), (void *)(config.preempt_count + offset)))
 		return -1;
 	return (__u32)count;
 }

@@ -3,8 +3,8 @@
 #ifndef __CTWHY_PACKET_H__
 #define __CTWHY_PACKET_H__
 
-#define IPPROTO_TCP 6
-#define IPV6_HLEN 40
+#define IPPROTO_TCP	6
+#define IPV6_HLEN	40
 #define MAX_EXT_HEADERS 4
 
 /* Reads n octets at an offset from the network header, if they are in the linear part. */

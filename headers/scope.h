@@ -11,12 +11,12 @@
 #define __CTWHY_SCOPE_H__
 
 struct scope {
-	struct sk_buff *skb;		/* the last packet on its way into conntrack */
+	struct sk_buff *skb; /* the last packet on its way into conntrack */
 	struct nf_hook_state *state;
-	struct net *net;		/* early_drop's arguments, of the last call */
+	struct net *net; /* early_drop's arguments, of the last call */
 	__u32 hash;
-	__u32 victims;			/* how many it has evicted */
-	bool early_drop;		/* and whether its allocation goes on */
+	__u32 victims;	 /* how many it has evicted */
+	bool early_drop; /* and whether its allocation goes on */
 };
 
 struct {

@@ -4,7 +4,7 @@
 #define __CTWHY_SENDER_H__
 
 #if defined(__TARGET_ARCH_x86)
-#define THREAD_SIZE 16384 /* arch/x86/include/asm/page_64_types.h, without KASAN */
+#define THREAD_SIZE	   16384 /* arch/x86/include/asm/page_64_types.h, without KASAN */
 #define SYSCALL_ARG1(regs) BPF_CORE_READ((regs), di)
 #elif defined(__TARGET_ARCH_arm64)
 #define SYSCALL_ARG1(regs) BPF_CORE_READ((const struct user_pt_regs *)(regs), regs[0])
