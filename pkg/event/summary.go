@@ -56,6 +56,9 @@ type NetnsSummary struct {
 	// they could not be read, and Unread says why.
 	Kernel *Counters
 	Unread string
+	// Lacks are the counters that this kernel does not have; they are 0 in
+	// Kernel and Slack.
+	Lacks []string
 	// Slack is by how much the kernel's counters moved while they were being
 	// read at the start and at the end: a difference up to it proves nothing.
 	Slack Counters

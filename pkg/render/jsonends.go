@@ -1,6 +1,10 @@
 package render
 
-import "github.com/ctwhy/ctwhy/pkg/event"
+import (
+	"slices"
+
+	"github.com/ctwhy/ctwhy/pkg/event"
+)
 
 // Coverage writes what can be seen.
 func (j *JSON) Coverage(c event.Coverage) error {
@@ -80,7 +84,7 @@ func netns(e *encoder, n event.NetnsSummary) {
 	}
 	e.close('}')
 	if n.Kernel != nil {
-		counters(e, "kernel", *n.Kernel)
+		counters(e, "kernel", *n.Kernel, n.Lacks)
 	} else if n.Unread != "" {
 		e.text("unread", n.Unread)
 	}
@@ -99,16 +103,18 @@ func netns(e *encoder, n event.NetnsSummary) {
 		e.close(']')
 	}
 	if n.Slack != (event.Counters{}) {
-		counters(e, "slack", n.Slack)
+		counters(e, "slack", n.Slack, n.Lacks)
 	}
 	e.close('}')
 }
 
-func counters(e *encoder, key string, c event.Counters) {
+func counters(e *encoder, key string, c event.Counters, lacks []string) {
 	e.open(key, '{')
 	values := c.Values()
 	for i, name := range event.CounterNames() {
-		e.uint(name, values[i])
+		if !slices.Contains(lacks, name) {
+			e.uint(name, values[i])
+		}
 	}
 	e.close('}')
 }

@@ -193,7 +193,7 @@ func summaries() []event.Summary {
 				Slack: event.Counters{ClashResolve: 2}, Reasons: []event.Tally{{Reason: event.ClashMerged, Count: 3, Shown: 3}}},
 			{Netns: event.Netns{ID: 4026532210, Name: "gone\x1b[1m"}, Unread: "network namespace is gone",
 				Reasons: []event.Tally{{Reason: event.Dying, Count: 1, Shown: 1}}},
-			{Netns: event.Netns{ID: 4026532211}, Kernel: &event.Counters{}},
+			{Netns: event.Netns{ID: 4026532211}, Kernel: &event.Counters{}, Lacks: []string{"chaintoolong"}},
 			{Netns: event.Netns{ID: 4026532212}, Kernel: &event.Counters{ChainTooLong: 1},
 				Differences: []event.Difference{{Counter: "chaintoolong", Kernel: 1}}},
 		}, Missed: event.Missed{Recursion: 1, Probes: 2, Unpaired: 3, Netns: 4}},

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ func (t *Text) Summary(s event.Summary) error {
 		b.WriteString("\n")
 	}
 	seconds := s.Duration.Round(100 * time.Millisecond).Seconds()
-	fmt.Fprintf(&b, "%.1f seconds", seconds)
+	fmt.Fprintf(&b, "traced for %.1f seconds", seconds)
 	if len(s.Netns) == 0 {
 		b.WriteString(", nothing was lost")
 	}
@@ -47,7 +48,7 @@ func (t *Text) netns(b *strings.Builder, n event.NetnsSummary) {
 	}
 	switch {
 	case n.Kernel != nil:
-		b.WriteString("  kernel:" + moved(*n.Kernel, true) + "\n")
+		b.WriteString("  kernel:" + moved(*n.Kernel, n.Lacks, true) + "\n")
 		reconciled(b, n)
 	case n.Unread != "":
 		b.WriteString("  kernel: counters not read: " + Clean(n.Unread) + "\n")
@@ -104,11 +105,11 @@ func table(b *strings.Builder, ts []event.Tally) {
 }
 
 // moved lists counters, all of them or those that moved.
-func moved(c event.Counters, all bool) string {
+func moved(c event.Counters, lacks []string, all bool) string {
 	var b strings.Builder
 	values := c.Values()
 	for i, name := range event.CounterNames() {
-		if all || values[i] > 0 {
+		if values[i] > 0 || all && !slices.Contains(lacks, name) {
 			b.WriteString(" " + name + " +" + strconv.FormatUint(values[i], 10))
 		}
 	}
@@ -119,7 +120,7 @@ func reconciled(b *strings.Builder, n event.NetnsSummary) {
 	if ok, _ := n.Reconciled(); ok {
 		switch {
 		case n.Slack != (event.Counters{}):
-			b.WriteString("  reconciled: the kernel's counters moved by what was counted, give or take what moved while they were read:" + moved(n.Slack, false))
+			b.WriteString("  reconciled: the kernel's counters moved by what was counted, give or take what moved while they were read:" + moved(n.Slack, n.Lacks, false))
 		case *n.Kernel == event.Counters{}:
 			b.WriteString("  reconciled: the kernel's counters did not move")
 		default:

@@ -131,6 +131,7 @@ func reconcile(n *event.NetnsSummary, before, after *reading) {
 	for i, name := range event.CounterNames() {
 		slack[i] -= certain.Values()[i]
 		if !told(certain.Has, name) {
+			n.Lacks = append(n.Lacks, name)
 			continue
 		}
 		low, want := certain.Values()[i], expected.Values()[i]

@@ -132,4 +132,7 @@ func TestReconcileLeavesOutCountersThatTheKernelLacks(t *testing.T) {
 			t.Error("compared with a counter that is not there")
 		}
 	}
+	if len(n.Lacks) != 1 || n.Lacks[0] != "chaintoolong" {
+		t.Errorf("lacks %v", n.Lacks)
+	}
 }
