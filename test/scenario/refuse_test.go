@@ -174,9 +174,6 @@ func TestConntrackNotLoaded(t *testing.T) {
 		t.Skip("there is nothing to wait without ctwhy")
 	}
 	var unloaded []string
-	if !eventually(20*time.Second, func() bool { return unload("nf_conntrack", &unloaded) }) {
-		t.Fatalf("nf_conntrack cannot be unloaded; users are %v", usersOf("nf_conntrack"))
-	}
 	reload := func() {
 		for i := len(unloaded) - 1; i >= 0; i-- {
 			run(t, "modprobe", unloaded[i])
@@ -184,6 +181,9 @@ func TestConntrackNotLoaded(t *testing.T) {
 		unloaded = nil
 	}
 	t.Cleanup(reload)
+	if !eventually(20*time.Second, func() bool { return unload("nf_conntrack", &unloaded) }) {
+		t.Fatalf("nf_conntrack cannot be unloaded, its users are %v", usersOf("nf_conntrack"))
+	}
 
 	refusal(t, command("trace"), exitFailed, "conntrack", "--wait")
 

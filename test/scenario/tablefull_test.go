@@ -66,7 +66,8 @@ var protocols = []struct {
 }
 
 // TestTableFull: packets of new flows into a table that is full of ASSURED
-// entries, which nothing evicts.
+// entries, which nothing evicts. Likewise entries that ctnetlink is asked to
+// create there.
 func TestTableFull(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend string) {
 		n := fullNetns(t, fullOf)
@@ -75,7 +76,9 @@ func TestTableFull(t *testing.T) {
 		zoned.sink(t)
 		zoned.nft(t, track)
 		zoned.fill(t, fullOf)
-		tr := observe(t, backend, []*netns{n, zoned}, "--detail", "always")
+		inserted := newNetns(t)
+		inserted.fill(t, fullOf)
+		tr := observe(t, backend, []*netns{n, zoned, inserted}, "--detail", "always")
 		workloads := make([]sent, len(protocols)*len(at))
 		var all []flow
 		for i, proto := range protocols {
@@ -98,9 +101,14 @@ func TestTableFull(t *testing.T) {
 				return sendUDP(&inZone, netip.MustParseAddr("fd77::1"), netip.MustParseAddrPort("[fd99::1]:53"), tries, 0)
 			})
 		})
+		var byNetlink sent
+		if err := byNetlink.timed(func() error { return insert(inserted, &byNetlink, 5) }); err != nil {
+			t.Fatal(err)
+		}
 		traced := tr.stop()
 		wantCounters(t, tr.kernel[0], counters{"drop": uint64(len(all))})
 		wantCounters(t, tr.kernel[1], counters{"drop": tries})
+		wantCounters(t, tr.kernel[2], nil)
 		if !traced {
 			return
 		}
@@ -128,5 +136,6 @@ func TestTableFull(t *testing.T) {
 			w := want{n: zoned, family: "ipv6", hook: "output", out: "dummy0", zone: 7, comm: "wl-zone"}
 			each(t, wantFlows(t, in(zoned, tr.of("table_full")), inZone.refused()), func(e *event) error { return w.check(e, &inZone) })
 		})
+		t.Run("netlink", func(t *testing.T) { checkInserts(t, tr, inserted, &byNetlink) })
 	})
 }

@@ -285,6 +285,9 @@ func (w want) check(e *event, s *sent) error {
 	if e.Netns.ID != w.n.inode || e.Netns.Name != w.n.name {
 		return fmt.Errorf("netns is %v, want %d %s", e.Netns, w.n.inode, w.n.name)
 	}
+	if e.Netlink && !w.noPacket {
+		return fmt.Errorf("netlink is set for a packet")
+	}
 	if e.Zone != w.zone {
 		return fmt.Errorf("zone is %d, want %d", e.Zone, w.zone)
 	}
