@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		Commands:        []*cli.Command{traceCommand()},
-		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return &usageError{err} },
+		OnUsageError:    badFlag,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -72,6 +72,15 @@ func (u *usageError) Unwrap() error { return u.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
+// badFlag is what the flag parser could not take.
+func badFlag(c *cli.Context, err error, _ bool) error {
+	command := "ctwhy"
+	if c.Command.Name != c.App.Name {
+		command += " " + c.Command.Name
+	}
+	return usagef("%w; see %s --help", err, command)
+}
+
 // noArguments refuses arguments to a command that takes none. The flag parser
 // would take everything after the first one for arguments, and so ignore the
 // flags among them.
@@ -84,7 +93,7 @@ func noArguments(c *cli.Context) error {
 	given := os.Args
 	kept := given[:len(given)-len(rest)-1]
 	line := strings.Join(append(append([]string{}, kept...), rest...), " ")
-	return usagef("%s takes no argument, but %q is one, and what follows it would be ignored; did you mean: %s", c.Command.FullName(), stray, line)
+	return usagef("%s takes no argument, but %q is one; options after it would be ignored; did you mean: %s", c.Command.FullName(), stray, line)
 }
 
 func versionString() string {

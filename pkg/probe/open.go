@@ -121,7 +121,11 @@ func (o *opener) loadMaps(settings *traceSettings) error {
 	only := o.spec.Copy()
 	only.Programs = nil
 	var err error
-	if o.maps, err = ebpf.NewCollection(only); err != nil {
+	o.maps, err = ebpf.NewCollection(only)
+	if errors.Is(err, unix.EPERM) {
+		return refused
+	}
+	if err != nil {
 		return fmt.Errorf("create BPF maps: %w", err)
 	}
 	return nil
@@ -209,6 +213,13 @@ func (c *cannot) Error() string { return c.why }
 
 func cannotf(format string, args ...any) error { return &cannot{fmt.Sprintf(format, args...)} }
 
+// refused is what EPERM means to a process whose privileges were found to be
+// enough. Lockdown can be read only where securityfs is mounted.
+var refused = &kernel.Problem{
+	What: "the kernel refuses BPF programs even to this privileged process: it is in lockdown=confidentiality, or a seccomp profile or security module forbids them",
+	Do:   "run it outside of the container, or boot with lockdown=integrity",
+}
+
 // loaded is a hook whose programs are in the kernel, not attached yet.
 type loaded struct {
 	hook     *hook
@@ -284,6 +295,9 @@ func (o *opener) loadPrograms(p *Probe, h *hook, programs []program) (*loaded, e
 		MapReplacements: o.maps.Maps,
 		Cache:           o.cache,
 	})
+	if errors.Is(err, unix.EPERM) {
+		return nil, refused
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load programs for %s: %w", h.function, err)
 	}
