@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -55,15 +56,22 @@ func run(ctx context.Context, series string) error {
 	if term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" {
 		command = []string{"env", "CLICOLOR_FORCE=1", "/demo"}
 	}
-	fmt.Fprintf(os.Stderr, "demo: booting Linux %s\n", kernel.Release)
-	exit, err := vm.Run(ctx, kernel, vm.Options{
+	opts := vm.Options{
 		Command:  command,
 		Binaries: []string{"ip", "nft", "conntrack"},
 		Files:    files,
 		Stdout:   os.Stdout,
-	})
-	if err == nil && exit != 0 {
-		err = fmt.Errorf("the guest's exit code is %d", exit)
 	}
-	return err
+	for try := 1; ; try++ {
+		fmt.Fprintf(os.Stderr, "demo: booting Linux %s\n", kernel.Release)
+		exit, err := vm.Run(ctx, kernel, opts)
+		switch {
+		case errors.Is(err, vm.ErrEmulation) && try < 3:
+			fmt.Fprintf(os.Stderr, "demo: %v: once more\n", err)
+			continue
+		case err == nil && exit != 0:
+			err = fmt.Errorf("the guest's exit code is %d", exit)
+		}
+		return err
+	}
 }
