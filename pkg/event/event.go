@@ -135,7 +135,7 @@ func (h Hook) String() string {
 // TCPFlags is the TCP header's flags octet (RFC 9293, 3.1).
 type TCPFlags uint8
 
-// String spells the flags as tcpdump does: S, SA, R, FA, "." for none but ACK.
+// String is the first letters of the flags that are set, SYN first: S, SA, R, FA.
 func (f TCPFlags) String() string {
 	const letters = "FSRPAUEW"
 	b := make([]byte, 0, 8)

@@ -125,7 +125,7 @@ func (p *Probe) ArmDetail() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.packet == nil {
-		return errors.New("no way to see packets on their way into conntrack")
+		return errors.New(p.coverage.Detail.Why)
 	}
 	if len(p.armed) > 0 {
 		return nil

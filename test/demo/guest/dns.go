@@ -31,13 +31,13 @@ func pairOfQueries(name string) (pair [2][]byte, err error) {
 
 // sendPair sends both queries from a new socket, each from a CPU of its own,
 // at the same moment as nearly as can be.
-func sendPair(to netip.AddrPort, queries [2][]byte) error {
+func sendPair(from netip.Addr, to netip.AddrPort, queries [2][]byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrInet4{}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from.As4()}); err != nil {
 		return err
 	}
 	var (

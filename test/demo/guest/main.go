@@ -19,6 +19,7 @@ import (
 )
 
 const (
+	client    = "10.244.1.5"
 	service   = "10.96.0.10" // the resolver's address, as clients know it
 	tableMax  = 512
 	readyFile = "/tmp/ready"
@@ -84,6 +85,7 @@ func prepare() error {
 	nft := exec.Command("nft", "-f", "-")
 	nft.Stdin = strings.NewReader(ruleset)
 	for _, cmd := range []*exec.Cmd{
+		exec.Command("ip", "address", "add", client+"/32", "dev", "lo"),
 		exec.Command("ip", "address", "add", service+"/32", "dev", "lo"),
 		exec.Command("ip", "address", "add", "10.244.0.1/32", "dev", "lo"),
 		exec.Command("ip", "address", "add", "10.244.0.2/32", "dev", "lo"),
@@ -108,7 +110,7 @@ func race() error {
 		return err
 	}
 	for range 3000 {
-		if err := sendPair(netip.MustParseAddrPort(service+":53"), queries); err != nil {
+		if err := sendPair(netip.MustParseAddr(client), netip.MustParseAddrPort(service+":53"), queries); err != nil {
 			return err
 		}
 		now, err := counter("clash_resolve")
