@@ -4,10 +4,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 
-# What "go generate" makes, and the clang whose output is committed: another
-# version's objects differ in their bytes, but what Go sees of them may not.
-GENERATED = $(wildcard pkg/probe/*_bpf*.go) $(if $(filter $(CLANG),$(shell clang -dumpversion | cut -d. -f1)),$(wildcard pkg/probe/*_bpf*.o))
-CLANG     = 14
+# What "go generate" makes.
+GENERATED = $(wildcard pkg/probe/*_bpf*)
 
 GOLANGCI = $(shell command -v golangci-lint || echo go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0)
 
@@ -31,12 +29,12 @@ generate: ## compile the BPF code again (clang)
 
 # Other versions of clang make other, equally good code of the same source, so
 # only the one that made what is committed can tell whether it is current.
-CLANG_MAJOR = 14
+CLANG = 14
 
 check-generated: ## fail if what is committed isn't what the sources give
 	@scripts/setup build generate
-	@if ! clang --version | grep -q 'version $(CLANG_MAJOR)\.'; then \
-		echo 'make: the committed BPF code is of clang $(CLANG_MAJOR), which is not here: it is not compared' >&2; \
+	@if ! clang --version | grep -q 'version $(CLANG)\.'; then \
+		echo 'make: the committed BPF code is of clang $(CLANG), which is not here: it is not compared' >&2; \
 		test -z "$$CI"; \
 	else \
 		go generate ./... && git diff --exit-code --stat -- $(GENERATED) || \
