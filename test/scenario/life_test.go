@@ -121,10 +121,17 @@ func TestKilled(t *testing.T) {
 		t.Skip("there is nothing to kill without ctwhy")
 	}
 	eachBackend(t, func(t *testing.T, backend string) {
-		before := leftovers(t)
+		var left []string
+		clean := func() bool {
+			left = leftovers(t)
+			return len(left) == 0
+		}
+		if !eventually(10*time.Second, clean) {
+			t.Fatalf("before ctwhy runs there is already %v", left)
+		}
 		tr := startTracer(t, "--backend", backend, "--detail", "always")
-		if during := leftovers(t); len(during) <= len(before) {
-			t.Fatalf("ctwhy runs, but the kernel has nothing of it: %v", during)
+		if clean() {
+			t.Fatal("ctwhy runs, but the kernel has nothing of it")
 		}
 		if err := tr.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -132,12 +139,8 @@ func TestKilled(t *testing.T) {
 		if err := tr.end(t, endWithin); err == nil {
 			t.Error("ctwhy ended with status 0")
 		}
-		var after []string
-		if !eventually(10*time.Second, func() bool {
-			after = leftovers(t)
-			return len(after) <= len(before)
-		}) {
-			t.Errorf("these are left: %v, before it was %v", after, before)
+		if !eventually(10*time.Second, clean) {
+			t.Errorf("these are left: %v", left)
 		}
 	})
 }
