@@ -14,9 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 
 	"github.com/ctwhy/ctwhy/test/bench/result"
 	"github.com/ctwhy/ctwhy/test/vm"
@@ -44,16 +42,9 @@ func run(ctx context.Context, series string, bpftrace bool) (ok bool, err error)
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	files := map[string]string{}
-	for name, pkg := range map[string]string{"ctwhy": "./cmd/ctwhy", "bench": "./test/bench/guest"} {
-		bin := filepath.Join(dir, name)
-		build := exec.CommandContext(ctx, "go", "build", "-o", bin, pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return false, fmt.Errorf("build %s: %w", pkg, err)
-		}
-		files["/"+name] = bin
+	files, err := vm.Programs(ctx, dir, map[string]string{"/ctwhy": "./cmd/ctwhy", "/bench": "./test/bench/guest"})
+	if err != nil {
+		return false, err
 	}
 	kernel, err := vm.Open(ctx, series, os.Stderr)
 	if err != nil {

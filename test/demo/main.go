@@ -11,9 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 
 	"golang.org/x/term"
 
@@ -37,16 +35,9 @@ func run(ctx context.Context, series string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	files := map[string]string{}
-	for name, pkg := range map[string]string{"ctwhy": "./cmd/ctwhy", "demo": "./test/demo/guest"} {
-		bin := filepath.Join(dir, name)
-		build := exec.CommandContext(ctx, "go", "build", "-o", bin, pkg)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return fmt.Errorf("build %s: %w", pkg, err)
-		}
-		files["/"+name] = bin
+	files, err := vm.Programs(ctx, dir, map[string]string{"/ctwhy": "./cmd/ctwhy", "/demo": "./test/demo/guest"})
+	if err != nil {
+		return err
 	}
 	kernel, err := vm.Open(ctx, series, os.Stderr)
 	if err != nil {

@@ -122,10 +122,8 @@ func spray(fd, batch int, want unix.Errno) error {
 	return nil
 }
 
-func newFlows() (float64, error) {
-	if err := reset(1<<20, 1<<17); err != nil {
-		return 0, err
-	}
+// sprayed is the cost of a packet of a spray.
+func sprayed(want unix.Errno) (float64, error) {
 	to, err := sink()
 	if err != nil {
 		return 0, err
@@ -136,7 +134,14 @@ func newFlows() (float64, error) {
 		return 0, err
 	}
 	defer unix.Close(fd)
-	return median(func(batch int) error { return spray(fd, batch, 0) })
+	return median(func(batch int) error { return spray(fd, batch, want) })
+}
+
+func newFlows() (float64, error) {
+	if err := reset(1<<20, 1<<17); err != nil {
+		return 0, err
+	}
+	return sprayed(0)
 }
 
 // pingPong is a flow that has seen packets both ways.
@@ -225,17 +230,7 @@ func dropped() (float64, error) {
 	if err := fill(); err != nil {
 		return 0, err
 	}
-	to, err := sink()
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(to)
-	fd, err := udp()
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	return median(func(batch int) error { return spray(fd, batch, unix.EPERM) })
+	return sprayed(unix.EPERM)
 }
 
 // fill fills the table with entries that can't be evicted.
