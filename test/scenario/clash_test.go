@@ -231,7 +231,7 @@ func checkResolved(e *event, nat bool) error {
 		return fmt.Errorf("the winner is %v", got)
 	}
 	if w.Mark == nil || *w.Mark != 0x5678 || w.Zone == nil || *w.Zone != 7 {
-		return fmt.Errorf("the winner's mark and zone are %v %v", w.Mark, w.Zone)
+		return fmt.Errorf("the winner's mark and zone are %s %s", deref(w.Mark), deref(w.Zone))
 	}
 	if !slices.Contains(w.Status, "CONFIRMED") || nat != slices.Contains(w.Status, "DST_NAT") {
 		return fmt.Errorf("the winner's status is %v, with DNAT: %v", w.Status, nat)

@@ -43,7 +43,7 @@ func TestFilter(t *testing.T) {
 		n := fullNetns(t, fullOf)
 		n.sink(t)
 		for group := range slices.Chunk(tests, together) {
-			if backend == "kprobe" && hasModuleBTF() && group[0].args != tests[0].args {
+			if backend == "kprobe" && hasFexit(t) && group[0].args != tests[0].args {
 				break // the filter is the same code by both backends: one group is enough
 			}
 			var lists [][]string

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Global sysctls: one value for every netns, to be set from the initial one.
@@ -105,10 +107,48 @@ func writeSysctl(t *testing.T, name, value string) {
 	}
 }
 
-// hasModuleBTF: without it fexit cannot attach to a module's functions.
-func hasModuleBTF() bool {
-	_, err := os.Stat("/sys/kernel/btf/nf_conntrack")
+// release is the kernel's, as uname -r prints it.
+func release(t *testing.T) string {
+	t.Helper()
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		t.Fatal(err)
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// atLeast compares the kernel's version. It only guards what a test finds out
+// by looking: a kernel that is new enough must have it.
+func atLeast(t *testing.T, major, minor int) bool {
+	t.Helper()
+	var x, y int
+	if _, err := fmt.Sscanf(release(t), "%d.%d", &x, &y); err != nil {
+		t.Fatalf("version %q: %v", release(t), err)
+	}
+	return x > major || x == major && y >= minor
+}
+
+// hasFexit reports whether fexit can attach to conntrack's functions here,
+// which needs their BTF: the module's own, or the kernel's where conntrack is
+// built in.
+func hasFexit(t *testing.T) bool {
+	t.Helper()
+	btf := "/sys/kernel/btf/nf_conntrack"
+	if builtIn() {
+		btf = "/sys/kernel/btf/vmlinux"
+	}
+	_, err := os.Stat(btf)
+	if err != nil && atLeast(t, 5, 11) {
+		t.Fatalf("this kernel is new enough for fexit, but: %v", err)
+	}
 	return err == nil
+}
+
+// builtIn reports whether conntrack is no module, so cannot be missing.
+func builtIn() bool {
+	_, err := os.Stat("/sys/module/nf_conntrack")
+	_, loaded := moduleState("nf_conntrack")
+	return err == nil && !loaded
 }
 
 // hasChainLimit reports whether this kernel limits the length of a hash
@@ -120,6 +160,9 @@ func hasChainLimit(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	_, ok := c["chaintoolong"]
+	if ok != atLeast(t, 5, 15) {
+		t.Fatalf("this kernel has a counter chaintoolong: %v, and is %s", ok, release(t))
+	}
 	return ok
 }
 

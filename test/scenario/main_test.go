@@ -60,7 +60,7 @@ func throwAway() error {
 func eachBackend(t *testing.T, f func(t *testing.T, backend string)) {
 	t.Helper()
 	backends := []string{"fexit", "kprobe"}
-	if !hasModuleBTF() {
+	if !hasFexit(t) {
 		backends = backends[1:]
 	}
 	if *bare {

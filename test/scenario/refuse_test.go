@@ -106,7 +106,7 @@ func TestRefusal(t *testing.T) {
 		refusal(t, command("trace", "--netns", "4242"), exitFailed, "4242")
 	})
 	t.Run("no_fexit", func(t *testing.T) {
-		if hasModuleBTF() {
+		if hasFexit(t) {
 			t.Skip("this kernel has fexit for conntrack")
 		}
 		refusal(t, command("trace", "--backend", "fexit"), exitFailed, "fexit", "BTF")
@@ -118,7 +118,7 @@ func TestRefusal(t *testing.T) {
 // fexit, ctwhy names the function and the cause; left alone, it watches this
 // function by kprobe and misses nothing.
 func TestTrampolineFull(t *testing.T) {
-	if *bare || !hasModuleBTF() {
+	if *bare || !hasFexit(t) {
 		t.Skip("this needs ctwhy, and a kernel that has fexit for conntrack")
 	}
 	const function = "early_drop"
@@ -180,6 +180,9 @@ func traceBeside(t *testing.T, function string) {
 func TestConntrackNotLoaded(t *testing.T) {
 	if *bare {
 		t.Skip("there is nothing to wait without ctwhy")
+	}
+	if builtIn() {
+		t.Skip("conntrack is built into this kernel")
 	}
 	var unloaded []string
 	reload := func() {

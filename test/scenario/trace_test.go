@@ -276,12 +276,6 @@ type want struct {
 
 // check compares one event with it.
 func (w want) check(e *event, s *sent) error {
-	str := func(p *string) string {
-		if p == nil {
-			return "(absent)"
-		}
-		return *p
-	}
 	if e.Netns.ID != w.n.inode || e.Netns.Name != w.n.name {
 		return fmt.Errorf("netns is %v, want %d %s", e.Netns, w.n.inode, w.n.name)
 	}
@@ -301,7 +295,7 @@ func (w want) check(e *event, s *sent) error {
 		return fmt.Errorf("time is %v, not between %v and %v", e.Time, s.start, s.end)
 	}
 	if e.CPU == nil || *e.CPU < 0 || *e.CPU > 1 {
-		return fmt.Errorf("cpu is %v, the machine has 0 and 1", e.CPU)
+		return fmt.Errorf("cpu is %s, the machine has 0 and 1", deref(e.CPU))
 	}
 	if w.max != 0 && (e.Table == nil || e.Table.Count != w.count || e.Table.Max != w.max) {
 		return fmt.Errorf("table is %v, want %d of %d", e.Table, w.count, w.max)
@@ -311,24 +305,24 @@ func (w want) check(e *event, s *sent) error {
 	}
 	if w.noPacket {
 		if e.Hook != nil || e.TCPFlags != nil || e.Mark != nil || e.In != nil || e.Out != nil || e.Owner != nil {
-			return fmt.Errorf("there is a packet where none is known: hook %s", str(e.Hook))
+			return fmt.Errorf("there is a packet where none is known: hook %s", deref(e.Hook))
 		}
 		return nil
 	}
-	if str(e.Hook) != w.hook {
-		return fmt.Errorf("hook is %s, want %s", str(e.Hook), w.hook)
+	if deref(e.Hook) != w.hook {
+		return fmt.Errorf("hook is %s, want %s", deref(e.Hook), w.hook)
 	}
-	if str(e.In) != w.in {
-		return fmt.Errorf("in is %s, want %q", str(e.In), w.in)
+	if deref(e.In) != w.in {
+		return fmt.Errorf("in is %s, want %q", deref(e.In), w.in)
 	}
-	if str(e.Out) != w.out {
-		return fmt.Errorf("out is %s, want %q", str(e.Out), w.out)
+	if deref(e.Out) != w.out {
+		return fmt.Errorf("out is %s, want %q", deref(e.Out), w.out)
 	}
 	if e.Mark == nil || *e.Mark != w.mark {
-		return fmt.Errorf("mark is %v, want %#x", e.Mark, w.mark)
+		return fmt.Errorf("mark is %s, want %d", deref(e.Mark), w.mark)
 	}
 	if (w.flags == "") != (e.TCPFlags == nil) || w.flags != "" && *e.TCPFlags != w.flags {
-		return fmt.Errorf("tcp_flags is %s, want %q", str(e.TCPFlags), w.flags)
+		return fmt.Errorf("tcp_flags is %s, want %q", deref(e.TCPFlags), w.flags)
 	}
 	if w.comm == "" {
 		if e.Owner != nil {
@@ -343,6 +337,14 @@ func (w want) check(e *event, s *sent) error {
 		return fmt.Errorf("owner is %v, want %d %s", *e.Owner, os.Getpid(), w.comm)
 	}
 	return nil
+}
+
+// deref is a field as an error shows it.
+func deref[T any](p *T) string {
+	if p == nil {
+		return "(absent)"
+	}
+	return fmt.Sprint(*p)
 }
 
 // checkICMP: echoes have a type, a code and an id, everything else has ports.

@@ -1,0 +1,98 @@
+//go:build guest
+
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	helper  = "nf_conntrack_ftp"
+	unloads = 8
+)
+
+// TestHelperUnloaded: a helper is unloaded while new flows come. Entries that
+// are not confirmed at this moment may hold what is about to go away, so the
+// kernel spoils them and their packets are lost: until Linux 5.18 it marks
+// them as dying, later it sees at the confirmation that their extensions are
+// out of date, and Linux 6.12 has given the check up. The detour keeps each
+// entry unconfirmed for a good while, and an extension is switched on, so that
+// what can be lost is.
+func TestHelperUnloaded(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend string) {
+		n := newNetns(t)
+		n.sink(t)
+		n.nft(t, detour)
+		n.must(t, "", func() error { return writeFile(sysctlFile("net.netfilter.nf_conntrack_acct"), "1") })
+		setSysctl(t, sysctlMax, 1<<20)
+		tr := observe(t, backend, []*netns{n})
+		var s sent
+		var done atomic.Bool
+		sending := make(chan error, 1)
+		go func() {
+			sending <- n.do("wl-unload", func() error { return s.timed(func() error { return sendUntil(&s, &done) }) })
+		}()
+		err := func() error {
+			for range unloads {
+				if out, err := exec.Command("modprobe", helper).CombinedOutput(); err != nil {
+					return fmt.Errorf("modprobe %s: %w: %s", helper, err, out)
+				}
+				if err := unix.DeleteModule(helper, 0); err != nil {
+					return fmt.Errorf("unload %s: %w", helper, err)
+				}
+			}
+			return nil
+		}()
+		done.Store(true)
+		if err := errors.Join(err, <-sending); err != nil {
+			t.Fatal(err)
+		}
+		n.flush(t)
+		traced := tr.stop()
+		lost := s.refused()
+		t.Logf("%d of %d flows were refused", len(lost), len(s.flows))
+		if len(lost) == 0 && losesByUnload(t) {
+			t.Error("no flow was refused")
+		}
+		if !traced {
+			return
+		}
+		// Which counters have moved is for the check of every trace to explain.
+		var events []*event
+		for i := range tr.events {
+			events = append(events, &tr.events[i])
+		}
+		w := want{n: n, family: "ipv4", hook: "postrouting", out: "dummy0", mark: 0x1234, comm: "wl-unload"}
+		each(t, wantFlows(t, events, lost), func(e *event) error {
+			if e.Reason == "chain_too_long" {
+				return fmt.Errorf("no chain is long")
+			}
+			return w.check(e, &s)
+		})
+	})
+}
+
+// losesByUnload reports whether this kernel is known to lose packets so.
+func losesByUnload(t *testing.T) bool {
+	t.Helper()
+	release := release(t)
+	return strings.HasPrefix(release, "5.10.") || strings.HasPrefix(release, "6.1.")
+}
+
+// sendUntil sends datagrams of new flows until it is told to stop.
+func sendUntil(s *sent, done *atomic.Bool) error {
+	for i := byte(0); !done.Load(); i++ {
+		if err := sendUDP(s, netip.MustParseAddr("10.77.0.1"), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 99, 0, i}), 1000), 10, 0x1234); err != nil {
+			return err
+		}
+	}
+	return nil
+}
