@@ -220,6 +220,10 @@ struct nf_conntrack_zone {
 	u16 id;
 };
 
+struct nf_ct_ext {
+	unsigned int gen_id; /* Linux 5.19 to 6.11 or so */
+};
+
 struct nf_conn {
 	u32 timeout;
 	struct nf_conntrack_zone zone;
@@ -227,6 +231,7 @@ struct nf_conn {
 	unsigned long status;
 	possible_net_t ct_net;
 	u32 mark;
+	struct nf_ct_ext *ext;
 };
 
 /* chaintoolong came with the limit on the length of hash chains, Linux 5.15. */

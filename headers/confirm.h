@@ -88,6 +88,27 @@ static __always_inline int on_clash_resolved(struct sk_buff *skb, struct nf_conn
 }
 
 /*
+ * Where the kernel spoils the extensions of unconfirmed entries when one of
+ * its modules is unloaded, it refuses such an entry too: insert_failed, as for
+ * a long chain, but no chaintoolong.
+ */
+static __always_inline bool has_stale_extensions(struct nf_conn *ct)
+{
+	struct nf_ct_ext *ext = NULL;
+	__u32 genid, current;
+
+	if (!bpf_core_field_exists(ext->gen_id) || !config.ext_genid)
+		return false;
+	ext = BPF_CORE_READ(ct, ext);
+	if (!ext)
+		return false;
+	genid = BPF_CORE_READ(ext, gen_id);
+	return genid &&
+	       !bpf_probe_read_kernel(&current, sizeof(current), (void *)config.ext_genid) &&
+	       genid != current;
+}
+
+/*
  * Confirmation refused a packet. A clash has told its own story already. An
  * entry that is confirmed after all belongs to another packet that shares it;
  * that moves no counter that is told here.
@@ -112,7 +133,7 @@ static SLOW_PATH int on_confirm_refused(struct sk_buff *skb)
 		return 0;
 	if (status & IPS_DYING)
 		loss.reason = REASON_DYING;
-	else if (HAS_CHAIN_LIMIT)
+	else if (HAS_CHAIN_LIMIT && !has_stale_extensions(ct))
 		loss.reason = REASON_CHAIN_TOO_LONG;
 	else
 		return 0;

@@ -103,6 +103,7 @@ struct misses {
 struct settings {
 	__u64 conntrack_max;	/* address of unsigned int nf_conntrack_max */
 	__u64 conntrack_net_id; /* address of unsigned int nf_conntrack_net_id */
+	__u64 ext_genid;	/* address of atomic_t nf_conntrack_ext_genid */
 	__u64 per_cpu_offset;	/* address of unsigned long __per_cpu_offset[] */
 	__u64 preempt_count;	/* per-CPU address of the preempt count (x86) */
 	__u64 rate;		/* events a second and reason; 0: no limit */

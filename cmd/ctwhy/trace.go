@@ -159,7 +159,7 @@ func canTrace(ctx context.Context, k kernel.Kernel, wait bool, stderr io.Writer)
 		return nil
 	}
 	if !wait {
-		return fmt.Errorf("%w, or wait for it with --wait", err)
+		return err
 	}
 	fmt.Fprintln(stderr, "ctwhy: conntrack is not loaded: waiting for it")
 	tick := time.NewTicker(100 * time.Millisecond)

@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -34,7 +35,8 @@ type Options struct {
 }
 
 // Open loads and attaches the programs. Hooks that can't be attached reduce
-// the coverage; Open fails when nothing is left. The caller has made sure that
+// the coverage; Open fails when nothing is left of it, or nothing of what the
+// filter asks for. The caller has made sure that
 // conntrack is loaded.
 func Open(k kernel.Kernel, opts Options) (*Probe, error) {
 	if opts.Backend == "" {
@@ -59,7 +61,7 @@ func Open(k kernel.Kernel, opts Options) (*Probe, error) {
 		return nil, err
 	}
 	p := &Probe{coll: o.maps}
-	if err := o.attachAll(p); err != nil {
+	if err := o.attachAll(p, opts.Filter); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -88,7 +90,7 @@ type opener struct {
 
 // look reads what the kernel says of itself.
 func (o *opener) look() error {
-	names := []string{symMax, symNetID, symPerCPUOffset, symPreemptCount, symPCPUHot}
+	names := []string{symMax, symNetID, symExtGenID, symPerCPUOffset, symPreemptCount, symPCPUHot}
 	for _, h := range append(hooks, packet) {
 		names = append(names, h.function)
 	}
@@ -132,7 +134,7 @@ func (o *opener) loadMaps(settings *traceSettings) error {
 }
 
 // attachAll attaches every hook that can be, and writes down the coverage.
-func (o *opener) attachAll(p *Probe) error {
+func (o *opener) attachAll(p *Probe, filter Filter) error {
 	missing := map[*hook]error{}
 	by := map[*hook][]program{}
 	for _, h := range hooks {
@@ -159,6 +161,9 @@ func (o *opener) attachAll(p *Probe) error {
 		p.coverage.Reasons = append(p.coverage.Reasons, o.cover(r, by, missing))
 	}
 	p.coverage.Notes = o.blindSpots(by)
+	if err := unseen(p.coverage, filter.Reasons); err != nil {
+		return err
+	}
 
 	l, err := o.load(p, packet)
 	if err != nil {
@@ -171,6 +176,22 @@ func (o *opener) attachAll(p *Probe) error {
 	}
 	p.packet = l
 	return nil
+}
+
+// unseen says why there is no point in going on: none of the reasons that were
+// asked for can be seen. With others, coverage says what is missing.
+func unseen(c event.Coverage, wanted []event.Reason) error {
+	var why error
+	for _, r := range c.Reasons {
+		if !slices.Contains(wanted, r.Reason) {
+			continue
+		}
+		if r.Missing == "" {
+			return nil
+		}
+		why = fmt.Errorf("%v can't be seen here: %s", r.Reason, r.Missing)
+	}
+	return why
 }
 
 // cover says how one reason is seen.

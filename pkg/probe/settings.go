@@ -95,6 +95,7 @@ func networkOrder(port uint16) uint16 {
 const (
 	symMax          = "nf_conntrack_max"
 	symNetID        = "nf_conntrack_net_id"
+	symExtGenID     = "nf_conntrack_ext_genid"
 	symPerCPUOffset = "__per_cpu_offset"
 	symPreemptCount = "__preempt_count"
 	symPCPUHot      = "pcpu_hot" // Linux 6.2 to 6.14: struct pcpu_hot.preempt_count
@@ -113,6 +114,7 @@ func addresses(s *traceSettings, symbols kernel.Symbols, types *btf.Spec) error 
 	s.MaxCpus = uint32(cpus)
 	s.ConntrackMax = addr(symMax)
 	s.ConntrackNetId = addr(symNetID)
+	s.ExtGenid = addr(symExtGenID)
 	s.PerCpuOffset = addr(symPerCPUOffset)
 	s.PreemptCount = addr(symPreemptCount)
 	if hot := addr(symPCPUHot); s.PreemptCount == 0 && hot != 0 {

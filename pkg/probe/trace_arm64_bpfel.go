@@ -84,6 +84,7 @@ type traceSettings struct {
 	_              structs.HostLayout
 	ConntrackMax   uint64
 	ConntrackNetId uint64
+	ExtGenid       uint64
 	PerCpuOffset   uint64
 	PreemptCount   uint64
 	Rate           uint64
