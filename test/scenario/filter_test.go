@@ -19,23 +19,15 @@ func TestFilter(t *testing.T) {
 		match func(flow) bool
 	}{
 		{"-p tcp --sport 20003", func(f flow) bool { return f.proto == "tcp" && f.sport == 20003 }},
-		{"-d fd99::/16", func(f flow) bool { return in("fd99::/16", f.dst) }},
+		{"-d fd99::4/126", func(f flow) bool { return in("fd99::4/126", f.dst) }},
 		{"-f ipv4", func(f flow) bool { return f.src.Is4() }},
 		{"--reason evicted", func(flow) bool { return false }},
 
-		{"-p tcp", func(f flow) bool { return f.proto == "tcp" }},
-		{"--protonum udp", func(f flow) bool { return f.proto == "udp" }},
-		{"-p icmp", func(f flow) bool { return f.proto == "icmp" }},
-		{"-p udp --dport 5001", func(f flow) bool { return f.proto == "udp" && f.dport == 5001 }},
-
-		{"-s 10.77.0.1", func(f flow) bool { return f.src.String() == "10.77.0.1" }},
+		{"--protonum icmp", func(f flow) bool { return f.proto == "icmp" }},
+		{"-s fd77::1", func(f flow) bool { return f.src.String() == "fd77::1" }},
 		{"-d 10.99.0.0/25", func(f flow) bool { return in("10.99.0.0/25", f.dst) }},
-		{"-d fd99::5", func(f flow) bool { return f.dst.String() == "fd99::5" }},
-		{"-f ipv6", func(f flow) bool { return f.src.Is6() }},
-
-		{"--reason table_full,evicted", func(flow) bool { return true }},
-		{"-p udp -d 10.99.0.0/16 --dport 5002", func(f flow) bool {
-			return f.proto == "udp" && in("10.99.0.0/16", f.dst) && f.dport == 5002
+		{"-p udp -d 10.99.0.126 --dport 5001 --reason table_full,evicted", func(f flow) bool {
+			return f.proto == "udp" && f.dst.String() == "10.99.0.126" && f.dport == 5001
 		}},
 	}
 	const together = 4 // ctwhys at once; more would need more memory
@@ -119,12 +111,16 @@ func TestNetnsFilter(t *testing.T) {
 			n.fill(t, fullOf)
 			n.sink(t)
 		}
-		kinds := []string{"name", "path", "inode", "all"}
-		traces := observeBy(t, backend, []*netns{wanted},
-			[]string{"--netns", wanted.name},
-			[]string{"--netns", "/run/netns/" + wanted.name},
-			[]string{"--netns", fmt.Sprint(wanted.inode)},
-			nil)
+		kinds := []string{"name", "all", "path", "inode"}
+		lists := [][]string{
+			{"--netns", wanted.name}, nil, {"--netns", "/run/netns/" + wanted.name}, {"--netns", fmt.Sprint(wanted.inode)},
+		}
+		if backend == "kprobe" && hasFexit(t) {
+			// It is the same filter by both backends, and told apart before
+			// anything is attached.
+			kinds, lists = kinds[:2], lists[:2]
+		}
+		traces := observeBy(t, backend, []*netns{wanted}, lists...)
 		late := fullNetns(t, fullOf)
 		late.sink(t)
 		var s sent

@@ -5,6 +5,7 @@ package scenario
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -122,25 +123,37 @@ func TestTrampolineFull(t *testing.T) {
 		t.Skip("this needs ctwhy, and a kernel that has fexit for conntrack")
 	}
 	const function = "early_drop"
-	for places := 0; ; places++ {
-		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+	// No machine has more places than this.
+	const most = 40
+	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{}}
+	for i := range most {
+		spec.Programs[fmt.Sprint("empty", i)] = &ebpf.ProgramSpec{
 			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: function, License: "Dual BSD/GPL",
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
-		defer prog.Close()
+	}
+	empty, err := ebpf.NewCollection(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer empty.Close()
+	places := 0
+	for _, prog := range empty.Programs {
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if errors.Is(err, unix.E2BIG) {
-			t.Logf("%s has %d places", function, places)
 			break
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
+		places++
 	}
+	if places == most {
+		t.Fatalf("%s has room for more than %d programs", function, most)
+	}
+	t.Logf("%s has %d places", function, places)
+
 	t.Run("fexit", func(t *testing.T) {
 		refusal(t, command("trace", "--backend", "fexit"), exitFailed, function, "other")
 	})
