@@ -19,6 +19,9 @@ type trace struct {
 	tracer *tracer // nil with -bare
 	netns  []*netns
 	before []counters
+	// byTest: the test itself holds the summary against the counters, since
+	// it knows of losses that ctwhy has no name for.
+	byTest bool
 
 	// after stop:
 	*document
@@ -85,7 +88,9 @@ func (tr *trace) check() {
 	t := tr.t
 	t.Helper()
 	for i, n := range tr.netns {
-		checkNetns(t, tr.summary, n, tr.kernel[i])
+		if !tr.byTest {
+			checkNetns(t, tr.summary, n, tr.kernel[i])
+		}
 	}
 	for what, n := range tr.summary.Missed {
 		// A probe that hits while its CPU is inside another one is not run.
@@ -171,19 +176,19 @@ func checkNetns(t *testing.T, s *summary, n *netns, kernel counters) {
 // wantReasons fails the test unless exactly these reasons were counted in n.
 func (tr *trace) wantReasons(t *testing.T, n *netns, want map[string]uint64) {
 	t.Helper()
-	got := map[string]uint64{}
-	if sum := tr.summary.netnsOf(n); sum != nil {
-		for reason, y := range sum.Reasons {
-			if y.Count != 0 {
-				got[reason] = y.Count
-			}
-		}
-	}
 	for reason := range fates {
-		if got[reason] != want[reason] {
-			t.Errorf("netns %s: ctwhy counted %d %s, want %d", n.name, got[reason], reason, want[reason])
+		if got := tr.counted(n, reason); got != want[reason] {
+			t.Errorf("netns %s: ctwhy counted %d %s, want %d", n.name, got, reason, want[reason])
 		}
 	}
+}
+
+// counted is how many of one reason ctwhy has counted in n.
+func (tr *trace) counted(n *netns, reason string) uint64 {
+	if sum := tr.summary.netnsOf(n); sum != nil {
+		return sum.Reasons[reason].Count
+	}
+	return 0
 }
 
 // of are the events of one reason.
