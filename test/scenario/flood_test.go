@@ -92,7 +92,7 @@ func flood(cpu, n int) error {
 	for i := range n {
 		// Raw, so that the scheduler does not look at each of a million.
 		if _, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(ptr(&data[0])), 1, 0, 0, 0); e != unix.EPERM {
-			return fmt.Errorf("send %d of %d: %v, want it refused", i, n, e)
+			return fmt.Errorf("send %d of %d was not refused: %w", i, n, e)
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ func insert(n *netns, s *sent, entries int) error {
 		f := flow{"udp", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), uint16(100 + i), 53}
 		out, err := n.run("conntrack", strings.Fields(fmt.Sprintf("-I -p udp -s %v -d %v --sport %d --dport %d -t 60", f.src, f.dst, f.sport, f.dport))...)
 		if err == nil || !strings.Contains(out, "memory") {
-			return fmt.Errorf("conntrack -I into a full table: %v %s", err, out)
+			return fmt.Errorf("conntrack -I into a full table was not refused for want of memory: %s", out)
 		}
 		s.add(f, nil)
 	}

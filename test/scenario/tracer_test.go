@@ -131,7 +131,7 @@ func (tr *tracer) waitReady(t *testing.T, within time.Duration) {
 	if !ok {
 		// The stacks say where it hangs.
 		_ = tr.cmd.Process.Signal(syscall.SIGQUIT)
-		<-tr.exited
+		_ = <-tr.exited // it was told to
 		t.Fatalf("ctwhy was not ready within %v\n%s", within, head(tr.stderr.String()))
 	}
 }
@@ -180,7 +180,7 @@ func (tr *tracer) end(t *testing.T, within time.Duration) error {
 		return err
 	case <-time.After(within):
 		_ = tr.cmd.Process.Signal(syscall.SIGQUIT)
-		<-tr.exited
+		_ = <-tr.exited // it was told to
 		t.Fatalf("ctwhy had not ended after %v\n%s", within, head(tr.stderr.String()))
 		return nil
 	}
