@@ -131,8 +131,8 @@ func (tr *tracer) waitReady(t *testing.T, within time.Duration) {
 	if !ok {
 		// The stacks say where it hangs.
 		_ = tr.cmd.Process.Signal(syscall.SIGQUIT)
-		_ = <-tr.exited // it was told to
-		t.Fatalf("ctwhy was not ready within %v\n%s", within, head(tr.stderr.String()))
+		err := <-tr.exited
+		t.Fatalf("ctwhy was not ready within %v: %v\n%s", within, err, head(tr.stderr.String()))
 	}
 }
 
@@ -180,8 +180,8 @@ func (tr *tracer) end(t *testing.T, within time.Duration) error {
 		return err
 	case <-time.After(within):
 		_ = tr.cmd.Process.Signal(syscall.SIGQUIT)
-		_ = <-tr.exited // it was told to
-		t.Fatalf("ctwhy had not ended after %v\n%s", within, head(tr.stderr.String()))
+		err := <-tr.exited
+		t.Fatalf("ctwhy had not ended after %v: %v\n%s", within, err, head(tr.stderr.String()))
 		return nil
 	}
 }
