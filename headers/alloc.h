@@ -83,7 +83,7 @@ static SLOW_PATH int on_alloc_failed(struct net *net, const struct nf_conntrack_
 	read_tuple(&event->reply, reply);
 	event->has |= HAS_REPLY;
 	event->zone = BPF_CORE_READ(zone, id);
-	if (!loss.netlink && scope && scope->skb)
+	if (!loss.netlink && scope && scope->skb && scope->noted == budgets[REASON_TABLE_FULL].tick)
 		read_packet(event, scope->skb, scope->state);
 	bpf_ringbuf_submit(event, 0);
 	return 0;
@@ -122,18 +122,22 @@ static SLOW_PATH int on_entry_unlinked(struct nf_conn *ct)
 	return 0;
 }
 
-/* A packet on its way into conntrack; attached only while detail is armed. */
+/*
+ * A packet on its way into conntrack; attached only while detail is armed. In
+ * a flood most refused packets are not shown, nor need be known. What was
+ * noted before the budget was last found empty is an earlier packet's.
+ */
 static __always_inline int on_packet(struct sk_buff *skb, struct nf_hook_state *state)
 {
 	struct scope *scope;
 
-	/* In a flood most refused packets are not shown, nor need be known. */
 	if (known_empty(REASON_TABLE_FULL))
 		return 0;
 	scope = scope_find_or_make();
 	if (scope) {
 		scope->skb = skb;
 		scope->state = state;
+		scope->noted = budgets[REASON_TABLE_FULL].tick;
 	}
 	return 0;
 }

@@ -13,6 +13,7 @@
 struct scope {
 	struct sk_buff *skb; /* the last packet on its way into conntrack */
 	struct nf_hook_state *state;
+	__u64 noted;	 /* when the budget was last found empty before that */
 	struct net *net; /* early_drop's arguments, of the last call */
 	__u32 hash;
 	__u32 victims;	 /* how many it has evicted */

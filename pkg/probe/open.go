@@ -36,8 +36,8 @@ type Options struct {
 
 // Open loads and attaches the programs. Hooks that can't be attached reduce
 // the coverage; Open fails when nothing is left of it, or nothing of what the
-// filter asks for. The caller has made sure that
-// conntrack is loaded.
+// filter asks for, or when the backend was not left to it. The caller has made
+// sure that conntrack is loaded.
 func Open(k kernel.Kernel, opts Options) (*Probe, error) {
 	if opts.Backend == "" {
 		opts.Backend = Auto
@@ -150,6 +150,9 @@ func (o *opener) attachAll(p *Probe, filter Filter) error {
 		var c *cannot
 		if !errors.As(err, &c) {
 			return err
+		}
+		if o.backend != Auto {
+			return fmt.Errorf("%w; use --backend auto", err)
 		}
 		missing[h] = err
 	}
@@ -278,7 +281,7 @@ func (o *opener) loadFexit(p *Probe, h *hook) (*loaded, error) {
 		return nil, o.noSymbol(h)
 	}
 	if o.module == nil {
-		return nil, cannotf("%s can't be watched by fexit: this kernel has no BTF of the module nf_conntrack (Linux 5.11 or later, CONFIG_DEBUG_INFO_BTF_MODULES); use --backend kprobe or auto", h.function)
+		return nil, cannotf("%s can't be watched by fexit: this kernel has no BTF of the module nf_conntrack (Linux 5.11 or later, CONFIG_DEBUG_INFO_BTF_MODULES)", h.function)
 	}
 	var fn *btf.Func
 	if err := o.module.TypeByName(h.function, &fn); err != nil {

@@ -155,8 +155,7 @@ func TestTrampolineFull(t *testing.T) {
 	t.Logf("%s has %d places", function, places)
 
 	t.Run("fexit", func(t *testing.T) {
-		// Without --reason it would go on, and coverage would say what is missing.
-		refusal(t, command("trace", "--backend", "fexit", "--reason", "table_full,evicted"), exitFailed, function, "other")
+		refusal(t, command("trace", "--backend", "fexit"), exitFailed, function, "other", "--backend auto")
 	})
 	t.Run("auto", func(t *testing.T) { traceBeside(t, function) })
 }
