@@ -14,6 +14,7 @@ import (
 // the same.
 type reading struct {
 	first, second ctnetlink.Stats
+	cookie        uint64 // of the namespace, 0 where the kernel does not tell
 	err           error
 }
 
@@ -33,7 +34,7 @@ func readAll(only uint32) *readings {
 			continue
 		}
 		var one reading
-		one.first, one.err = readStats(ref)
+		one.first, one.cookie, one.err = readStats(ref)
 		r.all[id] = one
 	}
 	return r
@@ -43,24 +44,30 @@ func readAll(only uint32) *readings {
 func (r *readings) readAgain() {
 	for id, one := range r.all {
 		if one.err == nil {
-			one.second, one.err = readStats(r.refs[id])
+			one.second, _, one.err = readStats(r.refs[id])
 			r.all[id] = one
 		}
 	}
 }
 
-func readStats(ref netns.Ref) (stats ctnetlink.Stats, err error) {
+func readStats(ref netns.Ref) (stats ctnetlink.Stats, cookie uint64, err error) {
 	err = ref.Do(func() error {
+		if cookie, err = netns.Cookie(); err != nil {
+			return err
+		}
 		stats, err = ctnetlink.ReadStats("")
 		return err
 	})
-	return stats, err
+	return stats, cookie, err
 }
 
 // of is one netns's reading, nil where it was not found.
 func (r *readings) of(id uint32) *reading {
 	if one, ok := r.all[id]; ok {
 		return &one
+	}
+	if r.err != nil {
+		return &reading{err: r.err}
 	}
 	return nil
 }
@@ -105,10 +112,14 @@ func reconcile(n *event.NetnsSummary, before, after *reading) {
 	}
 	if before == nil {
 		zero := ctnetlink.Stats{CPUs: make([]ctnetlink.CPU, len(after.first.CPUs)), Has: after.first.Has}
-		before = &reading{first: zero, second: zero}
+		before = &reading{first: zero, second: zero, cookie: after.cookie}
 	}
 	if err := errors.Join(before.err, after.err); err != nil {
 		n.Unread = err.Error()
+		return
+	}
+	if before.cookie != after.cookie {
+		n.Unread = "the namespace is gone, and another has taken its number"
 		return
 	}
 	certain, err1 := ctnetlink.Sub(before.second, after.first)

@@ -93,6 +93,9 @@ func TestReconcile(t *testing.T) {
 			tallies: []event.Tally{{Reason: event.TableFull, Count: 3}},
 			before:  still(nil), unread: true,
 		},
+		"another namespace with the number of one that has gone": {
+			before: &reading{cookie: 1}, after: &reading{cookie: 2}, unread: true,
+		},
 		"a namespace that could not be read": {
 			before: &reading{err: errors.New("no")}, after: still(nil), unread: true,
 		},
@@ -134,5 +137,14 @@ func TestReconcileLeavesOutCountersThatTheKernelLacks(t *testing.T) {
 	}
 	if len(n.Lacks) != 1 || n.Lacks[0] != "chaintoolong" {
 		t.Errorf("lacks %v", n.Lacks)
+	}
+}
+
+func TestReadingsThatCouldNotBeTakenSayWhy(t *testing.T) {
+	r := &readings{err: errors.New("no /proc")}
+	var n event.NetnsSummary
+	reconcile(&n, r.of(1), r.of(1))
+	if n.Unread == "" || n.Kernel != nil {
+		t.Errorf("kernel %v, unread %q", n.Kernel, n.Unread)
 	}
 }
