@@ -83,8 +83,8 @@ func oneAfterTheOther(s *sent, proto string, src netip.Addr, dst netip.AddrPort,
 	if proto == "tcp" {
 		return connectTCP(s, src, 20000, dst, n, 0x1234)
 	}
-	for range n {
-		if err := sendUDP(s, src, dst, 1, 0x1234); err != nil {
+	for i := range n {
+		if err := sendUDPFrom(s, netip.AddrPortFrom(src, 20000+uint16(i)), dst, 1, 0x1234); err != nil {
 			return err
 		}
 	}

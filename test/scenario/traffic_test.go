@@ -141,10 +141,16 @@ func connectTCP(s *sent, src netip.Addr, sport uint16, dst netip.AddrPort, n int
 	return s.failed()
 }
 
-// sendUDP sends one datagram from one socket to each of n ports of dst,
-// beginning with dst's.
+// sendUDP sends one datagram from one socket, of a port that the kernel
+// chooses, to each of n ports of dst, beginning with dst's.
 func sendUDP(s *sent, src netip.Addr, dst netip.AddrPort, n int, mark uint32) error {
-	fd, sport, err := socket(unix.SOCK_DGRAM, 0, netip.AddrPortFrom(src, 0), mark)
+	return sendUDPFrom(s, netip.AddrPortFrom(src, 0), dst, n, mark)
+}
+
+// sendUDPFrom is sendUDP from a port of the caller's choice, for those that
+// use several sockets: the kernel may choose a port that was used before.
+func sendUDPFrom(s *sent, src, dst netip.AddrPort, n int, mark uint32) error {
+	fd, sport, err := socket(unix.SOCK_DGRAM, 0, src, mark)
 	if err != nil {
 		return err
 	}
@@ -152,7 +158,7 @@ func sendUDP(s *sent, src netip.Addr, dst netip.AddrPort, n int, mark uint32) er
 	for i := range n {
 		to := netip.AddrPortFrom(dst.Addr(), dst.Port()+uint16(i))
 		err := unix.Sendto(fd, []byte("x"), 0, sockaddr(to))
-		s.add(flow{"udp", src, dst.Addr(), sport, to.Port()}, err)
+		s.add(flow{"udp", src.Addr(), dst.Addr(), sport, to.Port()}, err)
 	}
 	return s.failed()
 }
