@@ -34,6 +34,7 @@ func TestFlood(t *testing.T) {
 		// The last --rate wins: this is the default, written out since observe
 		// asks for everything.
 		tr := observe(t, backend, []*netns{n}, "--rate", strconv.Itoa(floodRate))
+		tr.flood = true
 		begin := time.Now()
 		errs := make(chan error, 2)
 		for cpu := range 2 {

@@ -79,9 +79,8 @@ func (r Result) Report(w io.Writer) bool {
 		change := c.Established/bare.Established - 1
 		bar("known flow: change of cost, either way, "+string(m), max(change, -change), 0.005)
 	}
-	bar("dropped packet while detail is limited, in bare ones, ctwhy by fexit", r.of(CtwhyFexit).Dropped/bare.Dropped, 1.3)
-	// Empty programs on the same kprobes cost nearly as much as the whole of
-	// the bar above, so kprobes are held to one of their own.
-	bar("dropped packet while detail is limited, in bare ones, ctwhy by kprobe", r.of(CtwhyKprobe).Dropped/bare.Dropped, 1.5)
+	for _, m := range []Mode{CtwhyFexit, CtwhyKprobe} {
+		bar("dropped packet while detail is limited, in bare ones, "+string(m), r.of(m).Dropped/bare.Dropped, 1.3)
+	}
 	return ok
 }
